@@ -1,0 +1,1 @@
+"""Views of the log: pure folds `(row, recorded) -> row`."""

@@ -1,0 +1,43 @@
+"""The views that are kept in the same transaction as the events: emails and gates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from application.projections import emails, gates
+from application.projections.emails import EmailView, email_id_of, view_of
+from application.projections.gates import Gate
+from application.recorded import EMAIL_PREFIX, Recorded
+
+
+class InlineViews:
+    """Rows loaded for one transaction, and what its events make of them.
+
+    `emails` are keyed by email id, `gates` by name. A gate that isn't there starts empty; an email that isn't
+    there may only begin with its first event: load whatever already has a stream.
+    """
+
+    def __init__(self, emails: Mapping[str, EmailView] = {}, gates: Mapping[str, Gate] = {}) -> None:
+        self.emails = dict(emails)
+        self.gates = dict(gates)
+        self.changed_emails: set[str] = set()
+        self.changed_gates: set[str] = set()
+
+    def apply(self, events: Iterable[Recorded], *, with_gates: bool = True) -> None:
+        """Fold `events`, in log order, into the rows they belong to."""
+        for recorded in events:
+            if recorded.stream.startswith(EMAIL_PREFIX):
+                self._apply_to_email(recorded)
+            if with_gates:
+                for name in gates.touched_by(recorded):
+                    gate = self.gates.get(name) or Gate(name=name)
+                    self.gates[name] = gates.project(gate, recorded)
+                    self.changed_gates.add(name)
+
+    def _apply_to_email(self, recorded: Recorded) -> None:
+        email_id = email_id_of(recorded.stream)
+        view = self.emails.get(email_id) or view_of(email_id)
+        if view.version != recorded.version - 1:
+            raise ValueError(f"{recorded.stream}: version {recorded.version} on a view of {view.version}")
+        self.emails[email_id] = emails.project(view, recorded)
+        self.changed_emails.add(email_id)

@@ -1,0 +1,1 @@
+"""The rules of Stagepost: pure functions over frozen values. Standard library only."""

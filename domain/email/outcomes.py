@@ -1,0 +1,207 @@
+"""What an attempt's outcome means for its email: which event records it, and when to try again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import assert_never
+
+from domain.email.commands import Circumstances, RecordOutcome
+from domain.email.events import (
+    AttemptFailed,
+    EmailEvent,
+    LateResultObserved,
+    OutcomeUncertain,
+    PartlySent,
+    Sent,
+)
+from domain.email.state import Attempt, Email, evolve
+from domain.failures import (
+    FREE_OF_TRIES,
+    RULES_OUT,
+    SPENDS_AT_ONCE,
+    Accepted,
+    FailureKind,
+    NotAccepted,
+    Outcome,
+    Unanswered,
+)
+from domain.retry import next_try
+from domain.routing import Blocked, walk
+
+THROTTLES_MAX = 3
+"""After so many throttled answers in a row, another provider is asked, whatever the route says."""
+
+
+def within(outcome: Outcome, attempt: Attempt) -> Outcome:
+    """The outcome with nobody in it whom the attempt did not carry, and each recipient once."""
+    carried = set(attempt.recipients)
+    accepted: tuple[int, ...] = ()
+    if isinstance(outcome, Accepted):
+        accepted = tuple(sorted(carried & set(outcome.accepted)))
+        carried -= set(accepted)
+    refused = tuple({r.index: r for r in outcome.refused if r.index in carried}.values())
+    carried -= {refusal.index for refusal in refused}
+    deferred = tuple(sorted(carried & set(outcome.deferred)))
+    if isinstance(outcome, Accepted):
+        if not accepted:
+            return NotAccepted(
+                kind=FailureKind.DEFERRED, code=outcome.code, refused=refused, deferred=deferred
+            )
+        return replace(outcome, accepted=accepted, refused=refused, deferred=deferred)
+    return replace(outcome, refused=refused, deferred=deferred)
+
+
+def closing(attempt: Attempt, outcome: Outcome, email: Email, given: Circumstances) -> EmailEvent:
+    """The event that closes an open attempt with this outcome."""
+    match outcome:
+        case Accepted():
+            return _accepted(attempt, outcome, email, given)
+        case NotAccepted():
+            return _not_accepted(attempt, outcome, email, given)
+        case Unanswered():
+            return _unanswered(attempt, outcome, email, given)
+        case _:
+            assert_never(outcome)
+
+
+def _accepted(attempt: Attempt, outcome: Accepted, email: Email, given: Circumstances) -> EmailEvent:
+    settled = set(outcome.accepted) | {refusal.index for refusal in outcome.refused}
+    left = tuple(index for index in email.pending if index not in settled)
+    if not left:
+        return Sent(
+            attempt=attempt.number,
+            provider=attempt.provider,
+            message_id=outcome.message_id,
+            accepted=outcome.accepted,
+            refused=outcome.refused,
+            epoch=attempt.epoch,
+            probe=attempt.probe,
+        )
+    partly = PartlySent(
+        attempt=attempt.number,
+        provider=attempt.provider,
+        message_id=outcome.message_id,
+        accepted=outcome.accepted,
+        refused=outcome.refused,
+        deferred=left,
+        retry_at=given.now,
+        spent=_spends(email, attempt.provider, None, given),
+        epoch=attempt.epoch,
+        probe=attempt.probe,
+    )
+    return replace(partly, retry_at=retry_at(evolve(email, partly), attempt.provider, None, None, given))
+
+
+def _not_accepted(attempt: Attempt, outcome: NotAccepted, email: Email, given: Circumstances) -> EmailEvent:
+    kind, after_s = outcome.kind, outcome.retry_after_s
+    asked = (
+        None
+        if after_s is None
+        else next_try(given.retry, tries=0, chance=0.0, now=given.now, retry_after_s=after_s)
+    )
+    failed = AttemptFailed(
+        attempt=attempt.number,
+        provider=attempt.provider,
+        kind=kind,
+        code=outcome.code,
+        detail=outcome.detail,
+        refused=outcome.refused,
+        deferred=outcome.deferred,
+        retry_at=given.now,
+        spent=_spends(email, attempt.provider, kind, given),
+        not_before=None,
+        reset_at=asked if kind is FailureKind.QUOTA else None,
+        epoch=attempt.epoch,
+        probe=attempt.probe,
+    )
+    after = evolve(email, failed)
+    if not after.pending:
+        return replace(failed, retry_at=None)
+    if kind is FailureKind.THROTTLED:
+        pause = next_try(
+            given.retry, tries=after.throttles, chance=given.chance, now=given.now, retry_after_s=after_s
+        )
+        failed = replace(failed, not_before=pause)
+    return replace(failed, retry_at=retry_at(after, attempt.provider, kind, after_s, given))
+
+
+def _unanswered(attempt: Attempt, outcome: Unanswered, email: Email, given: Circumstances) -> EmailEvent:
+    """There is only something to wait for where the same key may be tried again, or feedback is expected."""
+    key_lives = attempt.key_until is not None and given.now < attempt.key_until
+    feedback = any(one.provider == attempt.provider and one.feedback for one in given.openings)
+    resolve_by = given.now
+    if key_lives or feedback:
+        resolve_by = min(given.now + given.resolve_within, email.expires_at)
+    uncertain = OutcomeUncertain(
+        attempt=attempt.number,
+        provider=attempt.provider,
+        kind=outcome.kind,
+        code=outcome.code,
+        detail=outcome.detail,
+        refused=outcome.refused,
+        deferred=outcome.deferred,
+        resolve_by=resolve_by,
+        retry_at=None,
+        spent=_spends(email, attempt.provider, outcome.kind, given),
+        epoch=attempt.epoch,
+        probe=attempt.probe,
+    )
+    after = evolve(email, uncertain)
+    if not key_lives or after.bound is None:
+        return uncertain
+    again = next_try(given.retry, tries=after.tries, chance=given.chance, now=given.now, retry_after_s=None)
+    return replace(uncertain, retry_at=again)
+
+
+def late(command: RecordOutcome, attempt: Attempt, outcome: Outcome, given: Circumstances) -> EmailEvent:
+    assert not isinstance(outcome, Unanswered)
+    return LateResultObserved(
+        attempt=attempt.number,
+        provider=attempt.provider,
+        worker=command.worker,
+        token=command.token,
+        kind=None if isinstance(outcome, Accepted) else outcome.kind,
+        code=outcome.code,
+        detail="" if isinstance(outcome, Accepted) else outcome.detail,
+        message_id=outcome.message_id if isinstance(outcome, Accepted) else "",
+        accepted=outcome.accepted if isinstance(outcome, Accepted) else (),
+        refused=outcome.refused,
+        deferred=outcome.deferred,
+        observed_at=given.now,
+    )
+
+
+def _spends(email: Email, provider: str, kind: FailureKind | None, given: Circumstances) -> bool:
+    """Whether this answer is the last one of the cycle from this provider."""
+    if kind in SPENDS_AT_ONCE or kind in RULES_OUT:
+        return True
+    if kind is FailureKind.THROTTLED:
+        return email.throttles + 1 >= THROTTLES_MAX
+    if kind in FREE_OF_TRIES:
+        return False
+    return email.cycle_tries.get(provider, 0) + 1 >= given.retry.attempts_per_provider
+
+
+def retry_at(
+    email: Email, provider: str, kind: FailureKind | None, retry_after_s: float | None, given: Circumstances
+) -> datetime:
+    """Now, where another provider can take it; else after the backoff. `email`: as the answer leaves it."""
+    if kind is FailureKind.NOT_TRIED and email.not_tried < 2:
+        return given.now
+    lane = email.lane
+    if lane is not None:
+        pausing = kind is FailureKind.THROTTLED
+        found = walk(
+            tuple(
+                replace(one, blocked=Blocked.NOT_BEFORE) if pausing and one.provider == provider else one
+                for one in given.openings
+            ),
+            lane,
+            given.on_limit,
+        )
+        if found.chosen is not None and found.chosen.provider != provider:
+            return given.now
+    return next_try(
+        given.retry, tries=email.tries, chance=given.chance, now=given.now, retry_after_s=retry_after_s
+    )

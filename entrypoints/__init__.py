@@ -1,0 +1,1 @@
+"""How the outside world gets in: HTTP, command line, worker."""

@@ -37,3 +37,7 @@ class AlreadyAttempted(Refused):
 
 class NotRequested(Refused):
     """There is no such email."""
+
+
+class KeyErased(Refused):
+    """The key was used before, and what it was used for is erased: a repeat can't be told from a misuse."""

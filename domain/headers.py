@@ -51,10 +51,9 @@ def header_problem(name: str, value: str) -> str | None:
     if problem := text_problem(value):
         return problem
     first, *rest = pieces(f"{name}: {value.strip(BLANK)}")
-    lines_min = (first + "".join(rest[:1]), *rest[1:])
-    if any(
-        line.isascii() and len(line) > HEADER_LINE_MAX for line in lines_min
-    ):  # the rest goes in encoded words
+    # What isn't ASCII becomes encoded words, which are short; the rest can only be folded.
+    raw = [line for line in (first + "".join(rest[:1]), *rest[1:]) if line.isascii()]
+    if any(len(line) > HEADER_LINE_MAX for line in raw):
         return f"has more than {HEADER_LINE_MAX} characters without a space to fold at"
     return None
 

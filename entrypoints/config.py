@@ -31,6 +31,8 @@ from entrypoints.config_schema import (
 from entrypoints.config_source import REFERENCE, ConfigError, Place, Secret, Source, quoted, suggestion
 from entrypoints.config_values import parsed, table
 
+__all__ = ["Config", "ConfigError", "Tokens", "dev_config", "load_config"]
+
 DEFAULT_FILE = "stagepost.toml"
 DEFAULT_DATABASE = "sqlite:///stagepost.db"
 DEFAULT_LISTEN = Listen("127.0.0.1", 8025)

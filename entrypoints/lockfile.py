@@ -17,7 +17,7 @@ from types import TracebackType
 
 POLL_S = 0.005
 """Between two looks at a lock somebody else holds."""
-PATIENCE_S = 0.03
+PATIENCE_S = 0.05
 """Tried this long in any case: `read` holds the lock for a moment, and a new owner needs one to write its line."""
 LINE_OCTETS_MAX = 4096
 """More than a pid and a URL need, and one page: written and read in one call each."""

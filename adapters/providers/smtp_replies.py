@@ -22,6 +22,7 @@ class Phase(StrEnum):
     EHLO = "EHLO"
     STARTTLS = "STARTTLS"
     AUTH = "AUTH"
+    RSET = "RSET"
     MAIL = "MAIL FROM"
     RCPT = "RCPT TO"
     DATA = "DATA"
@@ -42,6 +43,11 @@ class Reply:
         return 200 <= self.code <= 299
 
     @property
+    def intermediate(self) -> bool:
+        """3xx: go on."""
+        return 300 <= self.code <= 399
+
+    @property
     def label(self) -> str:
         """Basic and enhanced code: `550 5.1.1`."""
         status = enhanced(self.text)
@@ -51,7 +57,7 @@ class Reply:
 RETRY_AFTER_MAX_S = 86_400.0
 """Longer waits than a day, named in a reply, are not believed."""
 
-_OPENING = (Phase.GREETING, Phase.EHLO, Phase.STARTTLS)
+_OPENING = (Phase.GREETING, Phase.EHLO, Phase.STARTTLS, Phase.RSET)
 _SENDING = (Phase.MAIL, Phase.DATA, Phase.BODY)
 _MESSAGE = (Phase.DATA, Phase.BODY)
 _ANY = (Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.BODY)
@@ -114,7 +120,9 @@ _TOO_LARGE = _words(
     r"exceed(s|ed)?.{0,40}message size",
 )
 _GREYLISTED = _words(r"gr[ae]y.?list")
-_BROKEN = _words(r"temporar(y|ily).{0,20}(server|system|authentication|local|internal)|timed? ?out|too many errors|busy")
+_BROKEN = _words(
+    r"temporar(y|ily).{0,20}(server|system|authentication|local|internal)|timed? ?out|too many errors|busy"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +173,9 @@ _RULES = (
     _Rule(Kind.THROTTLED, _SENDING, _4XX, words=_words(r"peak smtp relay limit")),  # Gmail, with 4.2.1
     _Rule(Kind.TOO_LARGE, _ANY, _5XX, r"3\.4"),
     _Rule(Kind.TOO_LARGE, _SENDING, _5XX, r"2\.3"),  # Gmail; at RCPT it's the mailbox's own limit
-    _Rule(Kind.SENDER, _ANY, _5XX, r"1\.[78]|7\.2[0-4]|7\.2[67]|7\.60"),  # RFC 3463, 7372, 7505; Exchange Online
+    _Rule(
+        Kind.SENDER, _ANY, _5XX, r"1\.[78]|7\.2[0-4]|7\.2[67]|7\.60"
+    ),  # RFC 3463, 7372, 7505; Exchange Online
     _Rule(Kind.SENDER, _ANY, _5XX, words=_SENDER),
     # Refused to relay: as likely our credentials as a relay for few domains. `sender` moves on at once and
     # alerts; `account` would close a sound provider to everybody for one odd address.
@@ -227,8 +237,9 @@ def enhanced(text: str) -> tuple[int, int, int] | None:
     return (int(found[1]), int(found[2]), int(found[3])) if found else None
 
 
-_find_wait = re.compile(r"(?:\bin|\bfor|\bafter|wait)\s+(\d{1,6})\s*(s|sec|second|m|min|minute|h|hour)s?\b", re.I).search
-_find_clock = re.compile(r"(?:\bin|\bfor|\bafter|wait)\s+(\d{1,2}):(\d\d):(\d\d)\b", re.I).search
+_WAIT = r"(?:\bin|\bfor|\bafter|wait)\s+"
+_find_wait = re.compile(_WAIT + r"(\d{1,6})\s*(s|sec|second|m|min|minute|h|hour)s?\b", re.IGNORECASE).search
+_find_clock = re.compile(_WAIT + r"(\d{1,2}):(\d\d):(\d\d)\b", re.IGNORECASE).search
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
 
 

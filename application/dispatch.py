@@ -1,0 +1,245 @@
+"""Getting emails out: claim, call the provider, record the outcome; one round after the other.
+
+A round is one transaction. It records the outcomes that wait, ends what is overdue, and claims as much as there
+is room for, so that a slot is idle for one commit at most. Providers are called only once it is committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+
+from application.decisions import Decisions
+from application.lanes import Shares
+from application.lease import LeaseKeeper
+from application.logbook import Logbook
+from application.ports import (
+    BATCH_MAX,
+    Clock,
+    EventStore,
+    Executor,
+    Ids,
+    Locked,
+    Plan,
+    StoreUnavailable,
+    Transacted,
+)
+from application.projections.emails import email_id_of
+from application.provider_port import Provider, Submission
+from application.recorded import Recorded, StoredContent, Unit
+from application.scrub import scrubbed
+from application.settings import Settings
+from domain.email.commands import RecordOutcome, StartAttempt, Tick
+from domain.email.events import AttemptStarted
+from domain.failures import FailureKind, NotAccepted, Outcome, Unanswered
+
+POLL_S = 0.1
+"""How often the queue is looked at without any hint: the bound on how late other processes' emails are seen."""
+
+OVERDUE_MAX = 256
+"""Emails ended in one round besides the claims: after an outage there may be very many."""
+
+RETRY_STORE_S = 0.5
+"""Pause after the store failed, before the next round."""
+
+
+class Dispatcher:
+    """One worker. `run` is its permanent task; `wake` says that there may be something to do."""
+
+    def __init__(
+        self,
+        *,
+        store: EventStore,
+        executor: Executor,
+        clock: Clock,
+        ids: Ids,
+        settings: Settings,
+        providers: Mapping[str, Provider],
+        lease: LeaseKeeper,
+        logbook: Logbook,
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._clock = clock
+        self._ids = ids
+        self._settings = settings
+        self._providers = providers
+        self._lease = lease
+        self._logbook = logbook
+        self._awake = asyncio.Event()
+        self._finished: list[tuple[str, RecordOutcome]] = []
+        self._in_flight: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._draining = False
+        self.ticked_at = clock.monotonic()
+
+    def wake(self) -> None:
+        """Look at the queue soon: an email came in, an outcome is there, an operator acted."""
+        self._awake.set()
+
+    @property
+    def holds(self) -> frozenset[tuple[str, int]]:
+        """The attempts (email id, number) this worker has open: under way, or with an outcome to record."""
+        waiting = {(email_id, outcome.attempt) for email_id, outcome in self._finished}
+        return frozenset(self._in_flight) | waiting
+
+    async def run(self) -> None:
+        """Serve until drained. Only a bug ends it before: what the store raises is waited out."""
+        while not (self._draining and not self.holds):
+            try:
+                pause_s = await self.round()
+            except StoreUnavailable as error:
+                self._logbook.error("store_unavailable", reason=str(error))
+                pause_s = RETRY_STORE_S
+            self.ticked_at = self._clock.monotonic()
+            await self._pause(pause_s)
+
+    async def round(self) -> float:
+        """One transaction, and the attempts it started; how long to wait for the next (s), if nothing wakes it."""
+        self._awake.clear()
+        async with self._lease.steady:
+            commands = self._finished[:BATCH_MAX]
+            shares = Shares(self._settings, self._room(len(commands)))
+            plan = Plan(
+                lease=self._lease.lease,
+                emails=tuple(sorted({email_id for email_id, _ in commands})),
+                choose=shares.choose if self._may_start() else None,
+                overdue_max=OVERDUE_MAX,
+            )
+            seed = self._ids.chance()
+            decide = partial(self._decide, commands, seed)
+            done = await self._executor(lambda: self._store.transact(plan, decide))
+            del self._finished[: len(commands)]
+            if not done.locked.lease_alive:
+                await self._lease.lost()
+            self._logbook.recorded(done.recorded)
+            self._start_all(done)
+        return self._until_next(done, shares)
+
+    async def drain(self) -> None:
+        """Start nothing more and let attempts in flight end within `grace`; then `run` records what is left and ends.
+
+        What can't end in time is cut off, and recorded as what it is: not tried, or uncertain.
+        """
+        self._draining = True
+        async with self._lease.steady:
+            pass  # a round under way may still start attempts; none does after it
+        if self._in_flight:
+            _, late = await asyncio.wait(
+                list(self._in_flight.values()), timeout=self._settings.grace.total_seconds()
+            )
+            for task in late:
+                task.cancel()
+        self.wake()
+
+    def _may_start(self) -> bool:
+        return not self._draining and self._lease.is_valid()
+
+    def _room(self, closing: int) -> int:
+        """How many attempts this process can take on: gates bound each provider, this bounds what it holds."""
+        most = sum(self._settings.providers[name].concurrency for name in self._providers)
+        return max(0, min(BATCH_MAX, most - len(self._in_flight) - len(self._finished) + closing))
+
+    def _decide(
+        self, commands: Sequence[tuple[str, RecordOutcome]], seed: float, locked: Locked
+    ) -> Sequence[Unit]:
+        decisions = Decisions(locked, self._settings, self._ids, seed)
+        for email_id, outcome in commands:
+            decisions.email(email_id, outcome)
+        for email_id in locked.overdue:
+            decisions.email(email_id, Tick())
+        lease = self._lease.lease
+        for email_id in locked.claimed if locked.lease_alive else ():
+            start = StartAttempt(
+                email_id=email_id,
+                worker=lease.worker,
+                token=lease.token,
+                begin_within=self._settings.lease,
+            )
+            decisions.email(email_id, start)
+        return decisions.units
+
+    def _start_all(self, done: Transacted) -> None:
+        for recorded in done.recorded:
+            if isinstance(recorded.event, AttemptStarted):
+                email_id = email_id_of(recorded.stream)
+                email = done.locked.emails[email_id].email
+                date = email.send_at or email.requested_at or recorded.at
+                self._start(email_id, recorded, done.contents.get(email_id), date)
+
+    def _start(self, email_id: str, recorded: Recorded, stored: StoredContent | None, date: datetime) -> None:
+        started = recorded.event
+        assert isinstance(started, AttemptStarted)
+        task = asyncio.get_running_loop().create_task(
+            self._attempt(email_id, started, stored, date), name=f"attempt {email_id}/{started.attempt}"
+        )
+        self._in_flight[email_id, started.attempt] = task
+
+    async def _attempt(
+        self, email_id: str, started: AttemptStarted, stored: StoredContent | None, date: datetime
+    ) -> None:
+        """Call the provider, and leave the outcome for the next round. Whatever happens, there is an outcome."""
+        called = False
+        outcome: Outcome = NotAccepted(kind=FailureKind.NOT_TRIED, code="drained")
+        try:
+            refusal = self._why_not(started, stored)
+            if refusal is not None or stored is None:
+                outcome = refusal or NotAccepted(kind=FailureKind.NOT_TRIED)
+                return
+            submission = Submission(
+                email_id=email_id,
+                attempt=started.attempt,
+                recipients=started.recipients,
+                content=stored.content,
+                date=date,
+                provider_key=started.provider_key,
+            )
+            called = True
+            outcome = await self._providers[started.provider].send(submission)
+            outcome = scrubbed(outcome, (one.address for one in stored.content.envelope))
+        except asyncio.CancelledError:
+            if called:
+                outcome = Unanswered(code="drained", detail="the worker stopped before the answer came")
+        except Exception as error:
+            self._logbook.error("provider_bug", provider=started.provider, error=type(error).__name__)
+            outcome = Unanswered(code="internal", detail=type(error).__name__)
+        finally:
+            self._in_flight.pop((email_id, started.attempt), None)
+            record = RecordOutcome(
+                attempt=started.attempt, outcome=outcome, worker=started.worker, token=started.token
+            )
+            self._finished.append((email_id, record))
+            self.wake()
+
+    def _why_not(self, started: AttemptStarted, stored: StoredContent | None) -> NotAccepted | None:
+        """The reasons for which a provider is not called although the attempt has started."""
+        if stored is None:
+            return NotAccepted(kind=FailureKind.UNKNOWN, code="erased", detail="the content is erased")
+        if not self._lease.is_valid():
+            return NotAccepted(kind=FailureKind.NOT_TRIED, code="lease_lost")
+        if self._clock.now() > started.deadline:
+            return NotAccepted(kind=FailureKind.NOT_TRIED, code="too_late")
+        return None
+
+    def _until_next(self, done: Transacted, shares: Shares) -> float:
+        if self._finished or len(done.locked.claimed) >= shares.granted > 0:
+            return 0.0
+        moments = [at for at in (done.next_at, shares.until) if at is not None]
+        if not moments:
+            return POLL_S
+        return min(POLL_S, max(0.0, (min(moments) - self._clock.now()).total_seconds()))
+
+    async def _pause(self, seconds: float) -> None:
+        if self._awake.is_set():
+            return
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        waiter = asyncio.ensure_future(self._awake.wait())
+        sleeper = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait((waiter, sleeper), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+            sleeper.cancel()

@@ -1,0 +1,39 @@
+"""Ids: of an email, derived from the client's own id for it, and digests that say nothing without their salt."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+DIGEST_PREFIX = "sha256:"
+
+
+def email_id_of(tenant: str, key: str) -> str:
+    """The email that a tenant's key stands for, a UUIDv8 (RFC 9562 §5.8): the same key, the same stream.
+
+    The event store's expected version then decides which of several requests with one key comes first.
+    """
+    digest = hashlib.sha256(f"{tenant}\0{key}".encode()).digest()
+    return str(
+        uuid.UUID(
+            bytes=bytes((*digest[:6], 0x80 | digest[6] & 15, digest[7], 0x80 | digest[8] & 63, *digest[9:16]))
+        )
+    )
+
+
+def candidates(ref: str, tenant: str = "") -> tuple[str, ...]:
+    """The email ids that a reference may mean: the client's id first, then ours."""
+    derived = email_id_of(tenant, ref)
+    return (derived, ref) if UUID.fullmatch(ref) else (derived,)
+
+
+def salted(salt: bytes, data: bytes) -> str:
+    """A digest that can be checked only by whoever has the salt."""
+    return hashlib.sha256(salt + data).hexdigest()
+
+
+def key_for_the_log(salt: bytes, key: str) -> str:
+    """The key as events show it: one that may be an address only as a digest."""
+    return DIGEST_PREFIX + salted(salt, key.encode()) if "@" in key else key

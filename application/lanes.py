@@ -1,0 +1,66 @@
+"""From which lanes to claim: only from those that a provider has room for, high priority first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from application.ports import Share, Waiting
+from application.projections.gates import Gate, capacity, openings, provider_gate, shared_room
+from application.settings import Settings
+from domain.routing import Lane, Priority, walk
+
+
+class Shares:
+    """Divides `room` among the waiting lanes. Afterwards `granted` is how many emails may be claimed in all, and
+    `until` when a lane that was left out may have room."""
+
+    def __init__(self, settings: Settings, room: int) -> None:
+        self._settings = settings
+        self._room = room
+        self._left: dict[str, int] = {}
+        self.until: datetime | None = None
+        self.granted = 0
+
+    def choose(self, waiting: Sequence[Waiting], gates: Mapping[str, Gate], now: datetime) -> Sequence[Share]:
+        """Shares in the order they are to be claimed. Within a priority every lane of a provider gets its part,
+        so that no lane keeps the others waiting; what the division leaves goes to the longest due."""
+        self._left.clear()
+        self.until = None
+        room = self._room
+        shares: list[Share] = []
+        for priority in Priority:
+            lanes = [one for one in waiting if one.priority is priority]
+            takers = [(one, name) for one in lanes if (name := self._provider(one, gates, now)) is not None]
+            for one, name in sorted(takers, key=lambda taker: taker[0].due_at):
+                rivals = sum(1 for _, other in takers if other == name)
+                count = min(room, self._left[name], max(1, -(-self._left[name] // rivals)))
+                if count <= 0:
+                    continue
+                shares.append(Share(lane=one.lane, priority=one.priority, count=count))
+                self._left[name] -= count
+                room -= count
+        self.granted = self._room - room
+        return shares
+
+    def _provider(self, waiting: Waiting, gates: Mapping[str, Gate], now: datetime) -> str | None:
+        """The provider that emails of this lane would take now, if any has room for one."""
+        lane = Lane.parse(waiting.lane)
+        shared, until = shared_room(gates, self._settings, lane.route, now)
+        if shared == 0:
+            self._not_before(until)
+            return None
+        route = self._settings.route(lane.route)
+        found = walk(openings(gates, self._settings, lane.route, now), lane, route.on_limit)
+        if found.chosen is None:
+            self._not_before(found.until)
+            return None
+        name = found.chosen.provider
+        if name not in self._left:
+            gate = gates.get(provider_gate(name)) or Gate(name=provider_gate(name))
+            self._left[name] = capacity(gate, self._settings.providers[name], self._settings.circuit, now)
+        return name
+
+    def _not_before(self, until: datetime | None) -> None:
+        if until is not None:
+            self.until = until if self.until is None else min(self.until, until)

@@ -1,0 +1,142 @@
+"""A worker's lease, and what becomes of the attempts of those that lost theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+
+from application.decisions import Decisions
+from application.logbook import Logbook
+from application.ports import (
+    BATCH_MAX,
+    Clock,
+    EventStore,
+    Executor,
+    Ids,
+    Lease,
+    LeaseLost,
+    Locked,
+    Plan,
+    StoreUnavailable,
+)
+from application.recorded import Unit
+from application.settings import Settings
+from domain.email.commands import LoseAttempt, RecordOutcome
+from domain.failures import FailureKind, NotAccepted
+
+Holds = Callable[[], frozenset[tuple[str, int]]]
+"""The attempts (email id, number) that this worker has in its hands."""
+
+
+class LeaseKeeper:
+    """Keeps one lease alive, and takes over what other workers left when theirs ran out.
+
+    `steady` is held by whoever relies on the lease, and on the worker's open attempts, staying as they are.
+    """
+
+    def __init__(
+        self,
+        *,
+        worker: str,
+        store: EventStore,
+        executor: Executor,
+        clock: Clock,
+        ids: Ids,
+        settings: Settings,
+        logbook: Logbook,
+    ) -> None:
+        self._worker = worker
+        self._store = store
+        self._executor = executor
+        self._clock = clock
+        self._ids = ids
+        self._settings = settings
+        self._logbook = logbook
+        self._valid_until = float("-inf")
+        self.lease = Lease(worker=worker, token=0)
+        self.steady = asyncio.Lock()
+
+    def is_valid(self) -> bool:
+        """Whether nobody can have taken the lease over yet, by this process's own clock."""
+        return self._clock.monotonic() < self._valid_until
+
+    async def acquire(self) -> None:
+        """Get a lease, with a token higher than every one before."""
+        asked_at = self._clock.monotonic()
+        self.lease = await self._executor(lambda: self._store.acquire_lease(self._worker))
+        self._valid_until = asked_at + self._settings.lease.total_seconds()
+        self._logbook.info("lease_acquired", worker=self._worker, token=self.lease.token)
+
+    async def lost(self) -> None:
+        """The lease is gone: what was in flight is somebody else's by now. Say so, and start afresh."""
+        gone = self.lease
+        self._valid_until = float("-inf")
+        self._logbook.alert(self._clock.now(), "lease_lost", worker=gone.worker, token=gone.token)
+        await self.acquire()
+
+    async def run(self, holds: Holds) -> None:
+        """Renew every third of the lease, for ever; between renewals, look after what was left open."""
+        while True:
+            await self._clock.sleep(self._settings.lease.total_seconds() / 3)
+            try:
+                await self.renew(holds)
+                await self.recover(self._settings.lease)
+            except StoreUnavailable as error:
+                self._logbook.error("lease_not_renewed", worker=self._worker, reason=str(error))
+
+    async def renew(self, holds: Holds) -> None:
+        """Mark the lease as seen, and close what is recorded as ours but never got into our hands."""
+        async with self.steady:
+            asked_at = self._clock.monotonic()
+            lease = self.lease
+            if not await self._executor(lambda: self._store.renew_lease(lease)):
+                await self.lost()
+                return
+            self._valid_until = asked_at + self._settings.lease.total_seconds()
+            await self._take_over(Plan(lease=lease, takes_over=lease, keep=holds()), self._not_tried)
+
+    async def recover(self, unseen_for: timedelta) -> None:
+        """Close the attempts of leases that nobody renewed for so long: their outcome is uncertain."""
+        stale = await self._executor(lambda: self._store.stale_leases(unseen_for))
+        for lease in stale:
+            if lease == self.lease:
+                continue
+            try:
+                closed = await self._take_over(Plan(takes_over=lease), self._lost)
+                while closed >= BATCH_MAX:
+                    closed = await self._take_over(Plan(takes_over=lease), self._lost)
+                await self._executor(partial(self._store.release_lease, lease))
+            except LeaseLost:
+                continue
+            self._logbook.alert(self._clock.now(), "worker_lost", worker=lease.worker, token=lease.token)
+
+    async def release(self) -> None:
+        """Give the lease up, at the end of an orderly stop."""
+        lease = self.lease
+        self._valid_until = float("-inf")
+        await self._executor(lambda: self._store.release_lease(lease))
+
+    async def _take_over(self, plan: Plan, decide: Callable[[Plan, float, Locked], Sequence[Unit]]) -> int:
+        decision = partial(decide, plan, self._ids.chance())
+        done = await self._executor(lambda: self._store.transact(plan, decision))
+        self._logbook.recorded(done.recorded)
+        return len(done.locked.taken_over)
+
+    def _lost(self, plan: Plan, seed: float, locked: Locked) -> Sequence[Unit]:
+        decisions = Decisions(locked, self._settings, self._ids, seed)
+        for email_id, attempt in locked.taken_over:
+            decisions.email(email_id, LoseAttempt(attempt=attempt))
+        return decisions.units
+
+    def _not_tried(self, plan: Plan, seed: float, locked: Locked) -> Sequence[Unit]:
+        decisions = Decisions(locked, self._settings, self._ids, seed)
+        lease = self.lease
+        for email_id, attempt in locked.taken_over:
+            outcome = NotAccepted(kind=FailureKind.NOT_TRIED, code="not_held")
+            decisions.email(
+                email_id,
+                RecordOutcome(attempt=attempt, outcome=outcome, worker=lease.worker, token=lease.token),
+            )
+        return decisions.units

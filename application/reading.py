@@ -1,0 +1,97 @@
+"""Questions about emails and providers, asked off the event loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from application.explain import Explanation, explain
+from application.identity import candidates
+from application.ports import Clock, EventStore, Executor
+from application.projections.emails import Status
+from application.queries import (
+    PageKey,
+    ProviderStatus,
+    StatusReader,
+    StatusRow,
+    provider_status,
+    with_next_at,
+)
+from application.recorded import Recorded, email_stream
+from application.settings import Settings
+from domain.errors import NotRequested
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some rows, and where the next ones begin; none: there are no more."""
+
+    rows: tuple[StatusRow, ...]
+    next: PageKey | None
+
+
+class Reader:
+    """Answers from the views and from single streams; writes nothing. Everything may raise StoreUnavailable."""
+
+    def __init__(
+        self,
+        *,
+        store: EventStore,
+        statuses: StatusReader,
+        executor: Executor,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
+        self._store = store
+        self._statuses = statuses
+        self._executor = executor
+        self._clock = clock
+        self._settings = settings
+
+    async def status(self, ref: str) -> StatusRow:
+        """The email that a client's id or ours stands for. Raises NotRequested."""
+        now = self._clock.now()
+        rows, gates = await self._executor(
+            lambda: (self._statuses.find(candidates(ref), now), self._statuses.gates())
+        )
+        if not rows:
+            raise NotRequested("There is no such email.")
+        return with_next_at(rows[0], gates, self._settings, now)
+
+    async def page(
+        self,
+        *,
+        limit: int,
+        status: Status | None = None,
+        provider: str | None = None,
+        after: PageKey | None = None,
+    ) -> Page:
+        """One page of emails, newest first."""
+        now = self._clock.now()
+        rows, gates = await self._executor(
+            lambda: (
+                self._statuses.page(now=now, limit=limit + 1, status=status, provider=provider, before=after),
+                self._statuses.gates(),
+            )
+        )
+        shown = tuple(with_next_at(row, gates, self._settings, now) for row in rows[:limit])
+        last = shown[-1] if len(rows) > limit else None
+        return Page(rows=shown, next=None if last is None else PageKey(last.requested_at, last.email_id))
+
+    async def events(self, ref: str) -> list[Recorded]:
+        """The stream of an email, in order. Raises NotRequested."""
+        for email_id in candidates(ref):
+            stream = email_stream(email_id)
+            history = await self._executor(lambda stream=stream: self._store.read_stream(stream))  # type: ignore[misc]
+            if history:
+                return list(history)
+        raise NotRequested("There is no such email.")
+
+    async def explain(self, ref: str) -> Explanation:
+        """The story of an email. Raises NotRequested."""
+        return explain(await self.events(ref), self._clock.now())
+
+    async def providers(self) -> list[ProviderStatus]:
+        """Every configured provider as it stands now."""
+        gates = await self._executor(self._statuses.gates)
+        now = self._clock.now()
+        return [provider_status(one, gates, self._settings, now) for one in self._settings.providers.values()]

@@ -1,0 +1,42 @@
+"""Provider texts, made fit for the log: no address, no control character, no more than a line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from domain.failures import Accepted, Outcome, Refusal
+
+DETAIL_MAX = 200
+"""Characters of a provider's text that are kept: enough to recognise the error."""
+
+CODE_MAX = 60
+ADDRESS = re.compile(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+
+
+def scrub(text: str, secrets: Iterable[str] = (), limit: int = DETAIL_MAX) -> str:
+    """`text` without addresses and without any of `secrets`, on one line, cut to `limit`."""
+    for secret in secrets:
+        if secret and secret in text:
+            text = text.replace(secret, "…")
+    return CONTROL.sub(" ", ADDRESS.sub("<address>", text)).strip()[:limit]
+
+
+def scrubbed(outcome: Outcome, addresses: Iterable[str]) -> Outcome:
+    """The outcome with every text scrubbed, of `addresses` (the envelope) in whatever form above all."""
+    known = sorted({form for one in addresses for form in (one, one.rpartition("@")[0]) if len(form) > 3})
+    known.sort(key=len, reverse=True)
+    refused = tuple(
+        Refusal(index=one.index, kind=one.kind, code=scrub(one.code, known, CODE_MAX))
+        for one in outcome.refused
+    )
+    code = scrub(outcome.code, known, CODE_MAX)
+    if isinstance(outcome, Accepted):
+        message_id = outcome.message_id
+        for one in known:
+            message_id = message_id.replace(one, "…")
+        message_id = CONTROL.sub(" ", message_id)[:DETAIL_MAX]
+        return replace(outcome, refused=refused, code=code, message_id=message_id)
+    return replace(outcome, refused=refused, code=code, detail=scrub(outcome.detail, known))

@@ -100,13 +100,18 @@ def wire_address(address: str) -> str:
         domain = _a_labels(domain)
     wire = f"{local}@{domain}"
     if not _is_address(wire):
-        raise ValueError(f"no address: {address!r}")
+        raise ValueError(
+            "an address that is none"
+        )  # and which one is nobody's business: errors end up in logs
     return wire
 
 
 @lru_cache(maxsize=1024)  # costs as much as all the rest of a message; senders write to few such domains
 def _a_labels(domain: str) -> str:
-    return idna.encode(domain).decode("ascii")
+    try:
+        return idna.encode(domain).decode("ascii")
+    except idna.IDNAError as error:
+        raise ValueError("a domain that IDNA 2008 has no A-labels for") from error
 
 
 def _folded(name: str, parts: Sequence[str]) -> str:
@@ -177,7 +182,7 @@ def _custom(name: str, value: str) -> str:
 
 def _date(date: datetime) -> str:
     """RFC 5322 §3.3, in UTC; by hand, as strftime is slow and follows the locale."""
-    if date.tzinfo is None:
+    if date.utcoffset() is None:
         raise ValueError("a date without an offset names no moment")
     at = date.astimezone(UTC)
     iso = at.isoformat()

@@ -45,7 +45,10 @@ def encode_content(stored: StoredContent) -> tuple[str, list[tuple[str, bytes]]]
     is not Unicode (half a surrogate pair).
     """
     content = stored.content
-    blobs = {hashlib.sha256(one.data).hexdigest(): one.data for one in content.attachments}
+    described = tuple(_described(one) for one in content.attachments)
+    blobs = {
+        one.digest: attachment.data for one, attachment in zip(described, content.attachments, strict=True)
+    }
     text = _ENCODE(
         _Content(
             key=stored.key,
@@ -59,7 +62,7 @@ def encode_content(stored: StoredContent) -> tuple[str, list[tuple[str, bytes]]]
             text=content.text,
             html=content.html,
             headers=content.headers,
-            attachments=tuple(_described(one) for one in content.attachments),
+            attachments=described,
         )
     ).decode()
     return text, list(blobs.items())

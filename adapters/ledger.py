@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from application.projections.gates import touched_by
 from application.recorded import Conflict, NewEvent, Recorded, Unit
 
 
@@ -88,3 +89,24 @@ def _admit(unit: Unit, heads: Mapping[str, int], ids: Collection[str]) -> Admitt
             entries.append(Entry(stream=append.stream, version=version, at=unit.at, new=new))
         after[append.stream] = version
     return Admitted(unit=unit, entries=tuple(entries))
+
+
+class DecisionRefused(RuntimeError):
+    """A decision's unit does not fit the log, although nobody got in between (or somebody always does)."""
+
+    def __init__(self, conflict: Conflict) -> None:
+        super().__init__(
+            f"the decision expects {conflict.stream} at version {conflict.expected}; it is at {conflict.actual}"
+            + (", and one of its event ids is taken" if conflict.expected == conflict.actual else "")
+        )
+        self.conflict = conflict
+
+
+def refuse_gates(admitted: Iterable[Admitted]) -> None:
+    """Raises ValueError where an event would move a gate: only a transaction that has locked them may."""
+    for entry in (entry for one in admitted for entry in one.entries):
+        if touched_by(entry.recorded(0)):
+            name = type(entry.new.event).__name__
+            raise ValueError(
+                f"{entry.stream}: {name} moves gates; record it in a transaction that locks them"
+            )

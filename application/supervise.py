@@ -30,6 +30,10 @@ class Supervisor:
             task.cancel()
             await asyncio.wait((task,))
 
+    async def ended(self, name: str) -> None:
+        """Wait until the task of that name has ended, in whatever way."""
+        await asyncio.wait((self._tasks[name],))
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             return

@@ -24,7 +24,7 @@ class AttemptIsOpen(Refused):
 
 
 class NothingToRetry(Refused):
-    """There is nobody left whom a retry could reach, or the email is still on its way by itself."""
+    """There is nobody left whom a retry could reach."""
 
 
 class MayHaveBeenSent(Refused):
@@ -37,6 +37,10 @@ class AlreadyAttempted(Refused):
 
 class NotRequested(Refused):
     """There is no such email."""
+
+
+class NoSuchAttempt(Refused):
+    """The email has no such attempt, or that attempt did not carry that recipient."""
 
 
 class KeyErased(Refused):

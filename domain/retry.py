@@ -8,6 +8,9 @@ from datetime import datetime, timedelta
 EXPONENT_MAX = 40
 """2**40 seconds is past any cap; a larger exponent only overflows."""
 
+RETRY_AFTER_S_MAX = 31 * 86_400.0
+"""A month's quota is back by then. A longer Retry-After is a mistake, and could lie past the last date there is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
@@ -35,5 +38,5 @@ def next_try(
     """When to try again: after the backoff, and never before the provider's Retry-After."""
     wait = backoff(policy, tries, chance)
     if retry_after_s is not None:
-        wait = max(wait, timedelta(seconds=retry_after_s))
+        wait = max(wait, timedelta(seconds=min(max(0.0, retry_after_s), RETRY_AFTER_S_MAX)))
     return now + wait

@@ -21,7 +21,7 @@ from domain.rate_limit import Rate
 from domain.routing import OnLimit, Priority
 from entrypoints.addresses import BadAddress, parse_domain
 from entrypoints.config_source import EnvText, Place, Secret, quoted, suggestion
-from entrypoints.config_values import mapping, parsed, table, text, whole
+from entrypoints.config_values import mapping, parsed, table, text, texts, whole
 from entrypoints.quantities import parse_duration, parse_size
 
 PORT_MAX = 65_535
@@ -120,9 +120,11 @@ class SandboxConfig(AnyProvider):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptedConfig(AnyProvider):
-    """Sends nothing and answers as told: to rehearse outages."""
+    """Sends nothing and answers as told, one step of the `script` per attempt: to rehearse outages."""
 
     type: ClassVar[str] = "scripted"
+
+    script: Annotated[tuple[str, ...], texts] = ("accept",)
 
 
 ProviderConfig = SmtpConfig | SandboxConfig | ScriptedConfig

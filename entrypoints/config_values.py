@@ -104,14 +104,19 @@ def rates(value: object, place: Place) -> tuple[Rate, ...]:
     return tuple(read(one, place) for one in (value if isinstance(value, list) else [value]))
 
 
-def names(value: object, place: Place) -> tuple[str, ...]:
-    """A list of texts, each once, at least one."""
-    right = 'write a list of names, like ["primary", "secondary"]'
+def texts(value: object, place: Place) -> tuple[str, ...]:
+    """A list of texts, at least one."""
+    right = f'write a list of texts, like {place.path[-1]} = ["one", "two"]'
     if not isinstance(value, list):
         raise _wrong_type(value, place, "a list", right)
-    found = tuple(text(one, place) for one in value)
-    if not found:
-        raise place.error("names nothing", right)
+    if not value:
+        raise place.error("is an empty list", right)
+    return tuple(text(one, place) for one in value)
+
+
+def names(value: object, place: Place) -> tuple[str, ...]:
+    """A list of texts, at least one, each once."""
+    found = texts(value, place)
     if twice := [name for name in found if found.count(name) > 1]:
         raise place.error(f"names {quoted(twice[0])} twice", "name each once")
     return found

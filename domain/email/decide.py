@@ -36,13 +36,14 @@ from domain.email.events import (
 )
 from domain.email.outcomes import closing, late, within
 from domain.email.settle import Story, risk_accepted, settle
-from domain.email.state import AttemptState, Email, End, provider_key
+from domain.email.state import Attempt, AttemptState, Email, End, provider_key
 from domain.errors import (
     AlreadyAttempted,
     AlreadyEnded,
     AttemptIsOpen,
     KeyMisused,
     MayHaveBeenSent,
+    NoSuchAttempt,
     NothingToRetry,
     NotRequested,
 )
@@ -84,6 +85,8 @@ def decide(command: EmailCommand, email: Email, given: Circumstances) -> tuple[E
                 story.add(closing(email.open_attempt, Unanswered(kind=FailureKind.LOST), email, given))
                 settle(story, given)
         case RecordFeedback(feedback=feedback):
+            if feedback.recipient not in _attempt(feedback.attempt, email).recipients:
+                raise NoSuchAttempt(f"Attempt {feedback.attempt} carried no recipient {feedback.recipient}.")
             story.add(feedback)
             settle(story, given)
         case Tick():
@@ -134,11 +137,13 @@ def _start(command: StartAttempt, story: Story, given: Circumstances) -> None:
         return
     chosen = found.chosen
     recipients = email.pending
+    deadline = min(given.now + command.begin_within, email.expires_at)
     if email.blocking:
         bound = email.bound
         if bound is None or bound.key_until is None or given.now >= bound.key_until:
             return
         key_until: datetime | None = bound.key_until
+        deadline = min(deadline, bound.key_until)
     else:
         key_until = _key_until(command.email_id, chosen.provider, email, given)
     switch = _switched(email, found, given)
@@ -152,7 +157,7 @@ def _start(command: StartAttempt, story: Story, given: Circumstances) -> None:
             recipients=recipients,
             worker=command.worker,
             token=command.token,
-            deadline=min(given.now + command.begin_within, email.expires_at),
+            deadline=deadline,
             epoch=chosen.epoch,
             probe=chosen.probe,
             provider_key=provider_key(command.email_id, chosen.provider, recipients),
@@ -193,14 +198,24 @@ def _switched(email: Email, found: Walk, given: Circumstances) -> ProviderSwitch
     )
 
 
+def _attempt(number: int, email: Email) -> Attempt:
+    if not 1 <= number <= len(email.attempts):
+        raise NoSuchAttempt(f"The email has no attempt {number}.")
+    return email.attempts[number - 1]
+
+
 def _record(command: RecordOutcome, story: Story, given: Circumstances) -> None:
-    email = story.email
-    attempt = email.attempts[command.attempt - 1]
+    """A late answer is news to a doubt; a late `uncertain` only where nothing but the worker's loss is known."""
+    email, attempt = story.email, _attempt(command.attempt, story.email)
+    outcome = within(command.outcome, attempt)
     if attempt.state is AttemptState.OPEN:
-        story.add(closing(attempt, within(command.outcome, attempt), email, given))
+        story.add(closing(attempt, outcome, email, given))
         settle(story, given)
-    elif attempt.state is AttemptState.UNCERTAIN and not isinstance(command.outcome, Unanswered):
-        story.add(late(command, attempt, within(command.outcome, attempt), given))
+    elif attempt.state is AttemptState.UNCERTAIN and (
+        not isinstance(outcome, Unanswered)
+        or (attempt.kind is FailureKind.LOST and outcome.kind is FailureKind.UNCERTAIN)
+    ):
+        story.add(late(command, attempt, outcome, given))
         settle(story, given)
 
 
@@ -229,7 +244,8 @@ def _retry(command: Retry, story: Story, given: Circumstances) -> None:
             "may get it twice."
         )
     if email.end is not None:
-        story.add(Redriven(by=command.by, due_at=given.now, expires_at=given.now + email.lifetime))
+        due_at = max(given.now, email.send_at or given.now)
+        story.add(Redriven(by=command.by, due_at=due_at, expires_at=due_at + email.lifetime))
     elif email.held:
         story.add(Released(by=command.by, due_at=given.now))
     if doubted:

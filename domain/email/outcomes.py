@@ -24,6 +24,7 @@ from domain.failures import (
     FailureKind,
     NotAccepted,
     Outcome,
+    Refusal,
     Unanswered,
 )
 from domain.retry import next_try
@@ -49,11 +50,16 @@ def within(outcome: Outcome, attempt: Attempt) -> Outcome:
                 kind=FailureKind.DEFERRED, code=outcome.code, refused=refused, deferred=deferred
             )
         return replace(outcome, accepted=accepted, refused=refused, deferred=deferred)
+    if outcome.kind is FailureKind.RECIPIENT and not refused and len(attempt.recipients) == 1:
+        only = Refusal(index=attempt.recipients[0], code=outcome.code)
+        return replace(outcome, refused=(only,), deferred=())
     return replace(outcome, refused=refused, deferred=deferred)
 
 
 def closing(attempt: Attempt, outcome: Outcome, email: Email, given: Circumstances) -> EmailEvent:
-    """The event that closes an open attempt with this outcome."""
+    """The event that closes an open attempt with this outcome. Feedback that came first answers for a lost reply."""
+    if isinstance(outcome, Unanswered) and attempt.proven:
+        outcome = _proven(attempt, outcome)
     match outcome:
         case Accepted():
             return _accepted(attempt, outcome, email, given)
@@ -63,6 +69,16 @@ def closing(attempt: Attempt, outcome: Outcome, email: Email, given: Circumstanc
             return _unanswered(attempt, outcome, email, given)
         case _:
             assert_never(outcome)
+
+
+def _proven(attempt: Attempt, outcome: Unanswered) -> Accepted:
+    known = {refusal.index for refusal in outcome.refused} | set(outcome.deferred)
+    return Accepted(
+        accepted=tuple(index for index in attempt.recipients if index not in known),
+        refused=outcome.refused,
+        deferred=outcome.deferred,
+        code=outcome.code,
+    )
 
 
 def _accepted(attempt: Attempt, outcome: Accepted, email: Email, given: Circumstances) -> EmailEvent:
@@ -128,11 +144,6 @@ def _not_accepted(attempt: Attempt, outcome: NotAccepted, email: Email, given: C
 
 def _unanswered(attempt: Attempt, outcome: Unanswered, email: Email, given: Circumstances) -> EmailEvent:
     """There is only something to wait for where the same key may be tried again, or feedback is expected."""
-    key_lives = attempt.key_until is not None and given.now < attempt.key_until
-    feedback = any(one.provider == attempt.provider and one.feedback for one in given.openings)
-    resolve_by = given.now
-    if key_lives or feedback:
-        resolve_by = min(given.now + given.resolve_within, email.expires_at)
     uncertain = OutcomeUncertain(
         attempt=attempt.number,
         provider=attempt.provider,
@@ -141,21 +152,24 @@ def _unanswered(attempt: Attempt, outcome: Unanswered, email: Email, given: Circ
         detail=outcome.detail,
         refused=outcome.refused,
         deferred=outcome.deferred,
-        resolve_by=resolve_by,
+        resolve_by=given.now,
         retry_at=None,
         spent=_spends(email, attempt.provider, outcome.kind, given),
         epoch=attempt.epoch,
         probe=attempt.probe,
     )
     after = evolve(email, uncertain)
-    if not key_lives or after.bound is None:
-        return uncertain
+    resolve_by = min(given.now + given.resolve_within, email.expires_at)
     again = next_try(given.retry, tries=after.tries, chance=given.chance, now=given.now, retry_after_s=None)
-    return replace(uncertain, retry_at=again)
+    if after.bound is not None and attempt.key_until is not None and again < attempt.key_until:
+        return replace(uncertain, retry_at=again, resolve_by=min(resolve_by, attempt.key_until))
+    if any(one.provider == attempt.provider and one.feedback for one in given.openings):
+        return replace(uncertain, resolve_by=resolve_by)
+    return uncertain
 
 
 def late(command: RecordOutcome, attempt: Attempt, outcome: Outcome, given: Circumstances) -> EmailEvent:
-    assert not isinstance(outcome, Unanswered)
+    """What a worker brought of an attempt that was taken from it."""
     return LateResultObserved(
         attempt=attempt.number,
         provider=attempt.provider,
@@ -186,7 +200,10 @@ def _spends(email: Email, provider: str, kind: FailureKind | None, given: Circum
 def retry_at(
     email: Email, provider: str, kind: FailureKind | None, retry_after_s: float | None, given: Circumstances
 ) -> datetime:
-    """Now, where another provider can take it; else after the backoff. `email`: as the answer leaves it."""
+    """Now, where another provider of this cycle can take it; else after the backoff, between cycles too.
+
+    `email`: as the answer leaves it.
+    """
     if kind is FailureKind.NOT_TRIED and email.not_tried < 2:
         return given.now
     lane = email.lane
@@ -200,7 +217,7 @@ def retry_at(
             lane,
             given.on_limit,
         )
-        if found.chosen is not None and found.chosen.provider != provider:
+        if found.chosen is not None and found.chosen.provider not in (provider, *lane.spent):
             return given.now
     return next_try(
         given.retry, tries=email.tries, chance=given.chance, now=given.now, retry_after_s=retry_after_s

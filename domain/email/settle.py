@@ -59,7 +59,7 @@ def _settlement(email: Email, given: Circumstances) -> EmailEvent | None:
         return _sent_by_evidence(email) if email.anyone_accepted else _failed(email, FailReason.REJECTED)
     names = [opening.provider for opening in given.openings]
     if names and not email.blocking and all(name in email.ruled_out for name in names):
-        if email.anyone_accepted:
+        if email.anyone_accepted and not email.in_doubt:
             return _sent_by_evidence(email)
         return _failed(email, FailReason.REJECTED)
     if given.now >= email.expires_at:

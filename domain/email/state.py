@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, unique
 from types import MappingProxyType
@@ -78,7 +78,10 @@ class End(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try. `maybe`: recipients the provider may have accepted although it did not say so."""
+    """One try. `maybe`: recipients the provider may have accepted although it did not say so.
+
+    `proven`: feedback came while it was open, so it was accepted whatever its worker brings.
+    """
 
     number: int
     provider: str
@@ -92,6 +95,7 @@ class Attempt:
     key_until: datetime | None
     state: AttemptState = AttemptState.OPEN
     maybe: frozenset[int] = frozenset()
+    proven: bool = False
     kind: FailureKind | None = None
     code: str = ""
 
@@ -132,7 +136,7 @@ class Email:
     throttles: int = 0
     not_tried: int = 0
     crashes: int = 0
-    cycle_tries: Mapping[str, int] = NO_TRIES
+    cycle_tries: Mapping[str, int] = field(default_factory=lambda: NO_TRIES)
     spent: frozenset[str] = frozenset()
     ruled_out: frozenset[str] = frozenset()
 
@@ -248,10 +252,7 @@ def evolve(email: Email, event: EmailEvent) -> Email:
             reopened = replace(_afresh(email), end=None, fail_reason=None, held=None)
             return replace(reopened, due_at=due_at, expires_at=expires_at)
         case LateResultObserved():
-            taken = _accepting(_refusing(email, event.refused), event.accepted)
-            settled = _with_attempt(taken, event.attempt, state=AttemptState.KNOWN, kind=event.kind)
-            settled = replace(settled, blocking=settled.blocking - {event.attempt})
-            return _freed(_proven(settled, event.attempt) if event.accepted else settled, event.observed_at)
+            return _late(email, event)
         case (
             Delivered() | DeliveryDelayed() | Bounced() | Complained() | Opened() | Clicked() | Unsubscribed()
         ):
@@ -327,9 +328,23 @@ def _uncertain(email: Email, event: OutcomeUncertain) -> Email:
     )
 
 
+def _late(email: Email, event: LateResultObserved) -> Email:
+    """A definite answer ends the doubt, however late. That the reply was lost only narrows it."""
+    taken = _accepting(_refusing(email, event.refused), event.accepted)
+    if event.kind is FailureKind.UNCERTAIN:
+        known = {refusal.index for refusal in event.refused} | set(event.deferred)
+        maybe = taken.attempts[event.attempt - 1].maybe - known
+        return _with_attempt(taken, event.attempt, kind=event.kind, maybe=maybe)
+    settled = _with_attempt(taken, event.attempt, state=AttemptState.KNOWN, kind=event.kind)
+    settled = replace(settled, blocking=settled.blocking - {event.attempt})
+    return _freed(_proven(settled, event.attempt) if event.accepted else settled, event.observed_at)
+
+
 def _fed_back(email: Email, event: Feedback) -> Email:
     """Feedback proves acceptance: of all that an uncertain attempt may have carried, else of its recipient."""
     attempt = email.attempts[event.attempt - 1]
+    if attempt.state is AttemptState.OPEN:
+        return _accepting(_with_attempt(email, event.attempt, proven=True), (event.recipient,))
     if attempt.state is not AttemptState.UNCERTAIN:
         return _accepting(email, (event.recipient,))
     taken = _accepting(email, attempt.maybe | {event.recipient})

@@ -248,6 +248,7 @@ def test_a_date_is_told_in_utc() -> None:
         {"to": (Address(address="no-at"),)},
         {"cc": (Address(address="a@b@c"),)},
         {"cc": (Address(address="a@ex ample.org"),)},
+        {"cc": (Address(address="a@bü☃cher.example"),)},
         {"reply_to": (Address(address="a,b@example.org"),)},
         {"reply_to": (Address(address='"a\n"@example.org'),)},
         {"headers": (("Bcc", "eve@example.net"),)},
@@ -258,7 +259,7 @@ def test_a_date_is_told_in_utc() -> None:
 )
 def test_what_the_intake_should_have_refused_is_not_composed(change: dict[str, object]) -> None:
     """A ValueError, rather than a message that says something else."""
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"address|domain|header|content"):
         composed(replace(PLAIN, **change))  # type: ignore[arg-type]
 
 

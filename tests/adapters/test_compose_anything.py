@@ -24,19 +24,19 @@ words = st.text(
         st.characters(exclude_categories=["Cc", "Cs"]),
         st.sampled_from("ab  ,;:<>@()[]\"\\'.=?_%*/ü漢🐎"),
     ),
-    max_size=120,
+    max_size=90,
 )
 bodies = st.one_of(
     st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("a \r\n\t.=ü"))),
     st.integers(990, 1010).map(lambda size: "x" * size + "\nend"),
-    st.lists(words, max_size=30).map("\r\n".join),
+    st.lists(words, max_size=4).map("\r\n".join),
 ).map(lambda text: text.replace("\0", ""))
 locals_ = st.from_regex(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\.[a-z0-9]{1,8})?", fullmatch=True)
 domains = st.sampled_from(["example.org", "bücher.example", "xn--bcher-kva.example", "a.b.c.example"])
 addresses = st.builds(
     Address, address=st.builds(lambda local, domain: f"{local}@{domain}", locals_, domains), name=words
 )
-some = st.lists(addresses, max_size=4).map(tuple)
+some = st.lists(addresses, max_size=2).map(tuple)
 custom = st.tuples(
     st.from_regex(r"X-[A-Za-z0-9-]{1,40}", fullmatch=True), words.map(lambda value: " ".join(value.split()))
 ).filter(lambda pair: header_problem(*pair) is None)
@@ -46,7 +46,7 @@ files = st.builds(
     content_type=st.sampled_from(
         ["image/png", "text/plain; charset=latin-1", 'text/csv; name="a b"', "application/x"]
     ),
-    data=st.binary(max_size=300),
+    data=st.binary(max_size=200),
     content_id=st.sampled_from(["", "", "logo", "a@example.org"]),
 )
 contents = st.builds(
@@ -59,15 +59,15 @@ contents = st.builds(
     subject=words,
     text=st.none() | bodies,
     html=st.none() | bodies,
-    headers=st.lists(custom, max_size=3, unique_by=lambda pair: pair[0].lower()).map(tuple),
-    attachments=st.lists(files, max_size=3).map(tuple),
+    headers=st.lists(custom, max_size=2, unique_by=lambda pair: pair[0].lower()).map(tuple),
+    attachments=st.lists(files, max_size=2).map(tuple),
 )
 
 
 def mailboxes(raw: bytes, name: str) -> list[tuple[str, str]]:
     """By the older parser: the newer one puts a space between two encoded words of a name (RFC 2047 §6.2: none)."""
     found = getaddresses(message_from_bytes(raw).get_all(name, []))
-    return [(str(make_header(decode_header(one))), address) for one, address in found]
+    return [(str(make_header(decode_header(one))), address) for one, address in found if address]
 
 
 @given(contents)
@@ -107,7 +107,7 @@ def test_texts_and_files_read_back(content: Content) -> None:
     found = [part for part in message.walk() if part.get_content_disposition() is not None]
     order = [*inline, *(one for one in content.attachments if one not in inline)]
     assert [(one.filename or None, one.data) for one in order] == [
-        (part.get_filename(), part.get_payload(decode=True)) for part in found
+        (part["Content-Disposition"].params.get("filename"), part.get_payload(decode=True)) for part in found
     ]
     assert [f"<{one.content_id}>" if one.content_id else None for one in order] == [
         part["Content-ID"] for part in found

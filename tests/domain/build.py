@@ -48,6 +48,8 @@ def at(seconds: float) -> datetime:
 
 
 EXPIRY = T0 + LIFETIME
+LATER = at(1)
+"""After the shortest backoff."""
 
 
 def requested(
@@ -118,7 +120,7 @@ def failed(
     *,
     refused: Iterable[int] = (),
     deferred: tuple[int, ...] = (),
-    retry_at: datetime | None = at(1),
+    retry_at: datetime | None = LATER,
     spent: bool = False,
     not_before: datetime | None = None,
     reset_at: datetime | None = None,
@@ -149,7 +151,7 @@ def partly_sent(
     accepted: tuple[int, ...],
     refused: Iterable[int] = (),
     deferred: tuple[int, ...],
-    retry_at: datetime = at(1),
+    retry_at: datetime = LATER,
     spent: bool = False,
 ) -> PartlySent:
     """Taken for some; the deferred are to be tried again after a second."""
@@ -234,7 +236,7 @@ def lost(attempt: int, provider: str = "ses", *, resolve_by: datetime = T0) -> O
 
 
 def risk_accepted(
-    *attempts: int, by: str = "policy", why: str = "on_uncertain = retry", retry_at: datetime = at(1)
+    *attempts: int, by: str = "policy", why: str = "on_uncertain = retry", retry_at: datetime = LATER
 ) -> DuplicateRiskAccepted:
     """The policy goes on in spite of these attempts."""
     return DuplicateRiskAccepted(attempts=attempts, by=by, why=why, retry_at=retry_at)

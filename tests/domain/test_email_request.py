@@ -14,7 +14,6 @@ from domain.email.commands import (
     Request,
     Reschedule,
     Retry,
-    StartAttempt,
     Tick,
 )
 from domain.email.events import Delivered, OnUncertain
@@ -103,4 +102,3 @@ def test_nobody_is_nothing() -> None:
 
     assert email.lane is None
     assert email.deadline_at is None
-    assert isinstance(START, StartAttempt)

@@ -25,6 +25,7 @@ from entrypoints.config_schema import (
     Retention,
     RouteConfig,
     SandboxConfig,
+    ScriptedConfig,
     SmtpConfig,
     Tls,
     Uncertain,
@@ -119,6 +120,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         [providers.files]
         type = "sandbox"
         folder = "sent"
+        [providers.rehearsal]
+        type = "scripted"
+        script = ["accept", "transient 2s", "accept"]
         [routes.otp]
         use = ["files", "primary"]
         match = { tag = "otp", from_domain = "Bücher.example" }
@@ -153,6 +157,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         relay.final_timeout,
     )
     assert SandboxConfig(folder=tmp_path / "sent") == config.providers["files"]
+    script = ("accept", "transient 2s", "accept")
+    assert ScriptedConfig(script=script) == config.providers["rehearsal"]
     assert config.routes == {
         "otp": RouteConfig(
             use=("files", "primary"),
@@ -169,6 +175,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
                 name="primary", type="smtp", rates=(Rate.parse("600/m"),), concurrency=4, feedback=True
             ),
             "files": ProviderSettings(name="files", type="sandbox"),
+            "rehearsal": ProviderSettings(name="rehearsal", type="scripted"),
         },
         routes={
             "otp": Route(
@@ -180,7 +187,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
                 match_tag="otp",
                 match_from_domain="xn--bcher-kva.example",
             ),
-            "default": Route(name="default", providers=("primary", "files")),
+            "default": Route(name="default", providers=("primary", "files", "rehearsal")),
         },
         service_rates=(ten, sixty),
         route_rates={"otp": (Rate.parse("3/s"),)},
@@ -265,7 +272,7 @@ def test_a_name_in_capitals_can_be_overridden(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["12345678", "true", "1e5", "2026-11-24", "0x10", "pass#word", 'a"b', "a\nb=1"]
+    "written", ["12345678", "true", "1e5", "2026-11-24", "0x10", "pass#word", 'a"b', '"a"\nb = "c"']
 )
 def test_a_password_in_the_environment_is_taken_literally(tmp_path: Path, written: str) -> None:
     """Even where it reads like a number, a truth or a date of TOML, or like more than one value."""
@@ -415,7 +422,7 @@ def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:
     defaults = load(tmp_path, re.sub(r"(?m)^.*# e\.g\..*$", "", on))
 
     everything.check_for_serving()
-    assert {"primary", "secondary", "sandbox"} == set(everything.providers)
+    assert {"primary", "secondary", "sandbox", "rehearsal"} == set(everything.providers)
     assert "otp" in everything.routes
     assert f"sqlite:///{tmp_path}/stagepost.db" == defaults.database_url()
     assert Listen("127.0.0.1", 8025) == defaults.listen
@@ -428,4 +435,5 @@ def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:
     )
     assert SmtpConfig(host=smtp(defaults).host) == smtp(defaults)
     assert SandboxConfig(folder=tmp_path / "outbox") == defaults.providers["sandbox"]
+    assert ScriptedConfig() == defaults.providers["rehearsal"]
     assert RouteConfig(use=("primary", "secondary")) == defaults.routes["default"]

@@ -171,7 +171,7 @@ def test_a_program_that_the_owner_starts_does_not_inherit_it(database: Path) -> 
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
     lock.release()
 
-    acquire(database).release()
+    acquire(database, wait_s=5).release()
     child.communicate(b"\n")
 
 

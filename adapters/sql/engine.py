@@ -1,0 +1,289 @@
+"""Connections and transactions on either database: who may write, what is repeated, what is given up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from adapters.sql.dialect import (
+    BEGIN_READING,
+    BEGIN_WRITING,
+    REPEATABLE,
+    Insert,
+    Kind,
+    Sql,
+    parameters,
+    stamp,
+)
+from application.ports import StoreUnavailable
+
+T = TypeVar("T")
+Rows = list[tuple[Any, ...]]
+
+STALL_S = 10.0
+"""How long anything here waits for a lock, a connection, or an answer from the network."""
+
+TURNS_MAX = 8
+"""How often a transaction is repeated because another writer got in between, before it is given up."""
+
+POOL_SIZE = 8
+"""Connections to PostgreSQL that are kept; as many again may come and go."""
+
+READERS = 4
+"""Connections to SQLite beside the one that writes."""
+
+LOOK_AGAIN_S = 0.1
+"""Pause between looks for a transaction whose COMMIT was not answered."""
+
+XACT_STATUS = Sql("SELECT pg_xact_status(CAST(CAST(:xid AS text) AS xid8))")
+IS_RECORDED = Sql("SELECT 1 FROM events WHERE event_id = :event_id")
+
+
+class Again(Exception):
+    """Roll back and repeat: what the transaction was based on has changed."""
+
+
+class Session:
+    """One transaction. `turn` counts its repetitions, from 0.
+
+    `marker` is an event id it writes: whether it was committed can be looked up by it. `stamp` turns a time into
+    what a row takes.
+    """
+
+    def __init__(self, connection: Connection, kind: Kind, turn: int = 0) -> None:
+        self._connection = connection
+        self.kind = kind
+        self.turn = turn
+        self.marker: str | None = None
+        self.xid: str | None = None
+        self.stamp: Callable[[datetime | None], Any] = stamp if kind == "sqlite" else lambda at: at
+
+    def rows(self, statement: Sql, **values: Any) -> Rows:
+        """All rows that a statement returns."""
+        text = statement.text[self.kind]
+        found = self._connection.exec_driver_sql(text, parameters(self.kind, values))
+        return found.fetchall()  # type: ignore[return-value] # a Row is a tuple
+
+    def value(self, statement: Sql, **values: Any) -> Any:
+        """The first column of the first row; None: there is no row."""
+        rows = self.rows(statement, **values)
+        return rows[0][0] if rows else None
+
+    def run(self, statement: Sql, **values: Any) -> int:
+        """Run a statement that returns nothing; how many rows it changed."""
+        text = statement.text[self.kind]
+        return self._connection.exec_driver_sql(text, parameters(self.kind, values)).rowcount
+
+    def insert(self, into: Insert, rows: Rows) -> None:
+        """Put the rows in; none is fine."""
+        if rows:
+            self._connection.exec_driver_sql(into.text[self.kind], into.values(self.kind, rows))
+
+    def control(self, text: str) -> None:
+        """BEGIN, COMMIT, ROLLBACK."""
+        self._connection.exec_driver_sql(text)
+
+
+class Database:
+    """One database. Its transactions raise StoreUnavailable where it does not answer; the next call reconnects."""
+
+    def __init__(self, url: str, *, stall_s: float = STALL_S, read_only: bool = False) -> None:
+        self.url = make_url(url)
+        backend = self.url.get_backend_name()
+        if backend not in ("sqlite", "postgresql"):
+            raise ValueError(f"{backend} is not supported; use sqlite or postgresql")
+        self.kind: Kind = "sqlite" if backend == "sqlite" else "postgresql"
+        self._stall_s = stall_s
+        if self.kind == "sqlite":
+            self._reader = _sqlite(str(self.url.database or ""), stall_s, READERS, writes=False)
+            self._writer = (
+                self._reader
+                if read_only
+                else _sqlite(str(self.url.database or ""), stall_s, 1, writes=True)
+            )
+        else:
+            self._writer = self._reader = _postgres(url, stall_s)
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._reader.dispose()
+        self._writer.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Several reads in one snapshot."""
+        with _available(), self._reader.connect() as connection:
+            session = Session(connection, self.kind)
+            session.control(BEGIN_READING[self.kind])
+            yield session
+            session.control("COMMIT")
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        """Do `work` in one transaction and commit it.
+
+        `work` is repeated where another writer got in between, and once where the connection was gone before
+        COMMIT was sent: nothing of the turn before is recorded then.
+        """
+        lost = False
+        for turn in range(TURNS_MAX):
+            try:
+                with _available():
+                    return self._once(work, turn)
+            except _Repeatable as error:
+                if error.disconnected and lost:
+                    raise StoreUnavailable(error.reason) from error
+                lost = lost or error.disconnected
+                reason = error.reason
+        raise StoreUnavailable(f"gave up after {TURNS_MAX} tries: {reason}")
+
+    def _once(self, work: Callable[[Session], T], turn: int) -> T:
+        with self._writer.connect() as connection:
+            session = Session(connection, self.kind, turn)
+            try:
+                session.control(BEGIN_WRITING[self.kind])
+                result = work(session)
+            except BaseException as error:
+                self._abandon(connection, error)
+                if (repeatable := _repeatable(error)) is not None:
+                    raise repeatable from error
+                raise
+            self._commit(session, connection)
+            return result
+
+    def _commit(self, session: Session, connection: Connection) -> None:
+        try:
+            session.control("COMMIT")
+        except BaseException as error:
+            self._abandon(connection, error)
+            if session.marker is None or not isinstance(error, DBAPIError):
+                raise
+            # The answer is lost, not necessarily the transaction.
+            if not self._was_recorded(session.marker, session.xid):
+                raise
+
+    def _was_recorded(self, event_id: str, xid: str | None) -> bool:
+        """Look for a transaction on a new connection, as long as it may take the server to come back."""
+        until = time.monotonic() + self._stall_s
+        while True:
+            try:
+                with self._writer.connect() as connection:
+                    session = Session(connection, self.kind)
+                    # The old connection's backend may still be at it: only what has ended can be judged.
+                    if xid is None or session.value(XACT_STATUS, xid=xid) != "in progress":
+                        return bool(session.rows(IS_RECORDED, event_id=event_id))
+            except DBAPIError:
+                if time.monotonic() > until:
+                    raise
+            if time.monotonic() > until:
+                raise StoreUnavailable("a COMMIT was not answered, and is still under way")
+            time.sleep(LOOK_AGAIN_S)
+
+    def _abandon(self, connection: Connection, error: BaseException) -> None:
+        """Roll back; drop a connection to SQLite that failed, for a later one to find the file as it is then."""
+        if connection.invalidated:
+            return
+        with suppress(DBAPIError):
+            if self.kind == "postgresql" or not isinstance(error, DBAPIError):
+                connection.exec_driver_sql("ROLLBACK")
+            elif not isinstance(error, IntegrityError):
+                connection.invalidate()
+
+
+class _Repeatable(Exception):
+    def __init__(self, reason: str, *, disconnected: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.disconnected = disconnected
+
+
+def _repeatable(error: BaseException) -> _Repeatable | None:
+    if isinstance(error, Again):
+        return _Repeatable(str(error) or "other writers got in between", disconnected=False)
+    if isinstance(error, IntegrityError):
+        return _Repeatable("another writer recorded the same", disconnected=False)
+    if isinstance(error, DBAPIError):
+        if getattr(error.orig, "sqlstate", None) in REPEATABLE:
+            return _Repeatable(str(error.orig), disconnected=False)
+        if error.connection_invalidated:
+            return _Repeatable(str(error.orig), disconnected=True)
+    return None
+
+
+@contextmanager
+def _available() -> Iterator[None]:
+    """Say with one exception that the database does not answer."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StoreUnavailable("every connection is in use") from error
+    except DBAPIError as error:
+        missing = getattr(error.orig, "sqlstate", None) == "42P01"
+        if missing or isinstance(error, OperationalError | InterfaceError) or type(error) is DatabaseError:
+            raise StoreUnavailable(_one_line(error)) from error
+        raise
+
+
+def _one_line(error: DBAPIError) -> str:
+    return " ".join(str(error.orig).split())
+
+
+def _sqlite(path: str, stall_s: float, connections: int, *, writes: bool) -> Engine:
+    if path in ("", ":memory:"):
+        raise ValueError("an SQLite database in memory has one connection only; name a file")
+    engine = create_engine(
+        f"sqlite:///file:{path}?mode={'rwc' if writes else 'ro'}&uri=true",
+        isolation_level="AUTOCOMMIT",  # BEGIN and COMMIT are ours
+        poolclass=QueuePool,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=stall_s,
+        connect_args={"check_same_thread": False, "timeout": stall_s},
+    )
+    event.listen(engine, "connect", _writes_to_sqlite if writes else _reads_from_sqlite)
+    return engine
+
+
+def _writes_to_sqlite(connection: Any, _record: object) -> None:
+    """WAL, and every commit on the disk before it is answered."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA cache_size = -32000")  # KiB
+
+
+def _reads_from_sqlite(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA query_only = ON")
+
+
+def _postgres(url: str, stall_s: float) -> Engine:
+    engine = create_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_SIZE,
+        pool_timeout=stall_s,
+        connect_args={
+            "connect_timeout": max(1, round(stall_s)),
+            "tcp_user_timeout": round(stall_s * 1000),
+            "keepalives_idle": max(1, round(stall_s / 2)),
+            "application_name": "stagepost",
+        },
+    )
+    milliseconds = round(stall_s * 1000)
+
+    def settings(connection: Any, _record: object) -> None:
+        # A worker that freezes in a transaction must not hold the others.
+        connection.execute(
+            f"SET TimeZone = 'UTC'; SET idle_in_transaction_session_timeout = {milliseconds};"
+            f" SET lock_timeout = {milliseconds}; SET synchronous_commit = 'on'"
+        )
+
+    event.listen(engine, "connect", settings)
+    return engine

@@ -1,0 +1,227 @@
+"""The one place where adapters are constructed and handed to the use cases."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters import sql
+from adapters.clock import SystemClock, SystemIds, Threads
+from adapters.providers.sandbox import SandboxProvider
+from adapters.providers.scripted import ScriptedProvider, parse_script
+from adapters.providers.smtp import SmtpProvider, SmtpSettings
+from application.accept import Acceptor
+from application.committer import Committer
+from application.dispatch import Dispatcher
+from application.lease import LeaseKeeper
+from application.logbook import Logbook
+from application.operate import Operator
+from application.ports import StoreUnavailable
+from application.provider_port import Provider
+from application.reading import Reader
+from application.supervise import Supervisor
+from entrypoints.config import Config
+from entrypoints.config_schema import ProviderConfig, SandboxConfig, ScriptedConfig, SmtpConfig
+from entrypoints.service import Service, Worker
+
+STORE_THREADS = 8
+"""Blocking calls at a time: one that commits, one that dispatches, and readers."""
+
+
+class NotMigrated(Exception):
+    """The database's tables are not the ones this version works with."""
+
+
+class DatabaseMissing(Exception):
+    """There is no database yet to read from."""
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationStatus:
+    """`current`: the database's revision (None: empty), `head`: this version's."""
+
+    current: str | None
+    head: str
+
+    @property
+    def pending(self) -> bool:
+        return self.current != self.head
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOnly:
+    """A reader, and how to let go of it."""
+
+    reader: Reader
+    close: Callable[[], Awaitable[None]]
+
+
+def migrate(config: Config) -> None:
+    """Bring the database to this version. Safe to run many times at once."""
+    sql.migrate(config.database_url())
+
+
+def migration_status(config: Config) -> MigrationStatus:
+    """How the database stands; changes nothing."""
+    current, head = sql.revisions(config.database_url())
+    return MigrationStatus(current, head)
+
+
+def make_provider(config: Config, name: str) -> Provider:
+    """The provider of that name, as configured. Raises ConfigError where a variable it needs is missing."""
+    return _provider(name, config.providers[name])
+
+
+def open_service(config: Config, *, worker: bool) -> Service:
+    """Everything that serves, not yet started; with `worker`, it sends as well.
+
+    On SQLite the caller holds the database's lock. Raises NotMigrated, StoreUnavailable, ConfigError.
+    """
+    settings = config.settings()
+    clock, ids, logbook = SystemClock(), SystemIds(), Logbook()
+    exclusive = config.sqlite_path() is not None
+    _prepare(config)
+    store = sql.open_store(config.database_url(), circuit=settings.circuit, ids=ids)
+    threads = Threads(STORE_THREADS)
+    wakers: list[Callable[[], None]] = []
+
+    def wake() -> None:
+        for each in wakers:
+            each()
+
+    committer = Committer(store, threads, wake)
+    sending: Worker | None = None
+    if worker:
+        providers = {name: make_provider(config, name) for name in config.providers}
+        keeper = LeaseKeeper(
+            worker=worker_name(),
+            store=store,
+            executor=threads,
+            clock=clock,
+            ids=ids,
+            settings=settings,
+            logbook=logbook,
+        )
+        dispatcher = Dispatcher(
+            store=store,
+            executor=threads,
+            clock=clock,
+            ids=ids,
+            settings=settings,
+            providers=providers,
+            lease=keeper,
+            logbook=logbook,
+        )
+        wakers.append(dispatcher.wake)
+        sending = Worker(
+            dispatcher=dispatcher,
+            keeper=keeper,
+            providers=tuple(providers.values()),
+            recover_all=exclusive,
+        )
+
+    async def close() -> None:
+        threads.close()
+        store.close()
+
+    return Service(
+        settings=settings,
+        store=store,
+        executor=threads,
+        clock=clock,
+        committer=committer,
+        acceptor=Acceptor(
+            store=store,
+            committer=committer,
+            executor=threads,
+            clock=clock,
+            ids=ids,
+            settings=settings,
+            logbook=logbook,
+        ),
+        reader=Reader(
+            store=store,
+            statuses=sql.open_statuses(store),
+            executor=threads,
+            clock=clock,
+            settings=settings,
+        ),
+        operator=Operator(
+            store=store, executor=threads, ids=ids, settings=settings, logbook=logbook, wake=wake
+        ),
+        supervisor=Supervisor(logbook),
+        logbook=logbook,
+        worker=sending,
+        close=close,
+    )
+
+
+def open_reader(config: Config) -> ReadOnly:
+    """A reader beside whoever writes. Raises DatabaseMissing, NotMigrated, StoreUnavailable."""
+    path = config.sqlite_path()
+    if path is not None and not path.exists():
+        raise DatabaseMissing(f"there is no database at {path}; `stagepost serve` makes one")
+    if migration_status(config).pending:
+        raise NotMigrated("the database is not migrated; run `stagepost migrate`")
+    settings = config.settings()
+    store = sql.open_store(config.database_url(), circuit=settings.circuit, read_only=True)
+    threads = Threads(2)
+
+    async def close() -> None:
+        threads.close()
+        store.close()
+
+    reader = Reader(
+        store=store,
+        statuses=sql.open_statuses(store),
+        executor=threads,
+        clock=SystemClock(),
+        settings=settings,
+    )
+    return ReadOnly(reader, close)
+
+
+def worker_name() -> str:
+    """A name no other worker has, now or ever."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def _prepare(config: Config) -> None:
+    """SQLite migrates itself; PostgreSQL is migrated by an operator, once for all machines."""
+    path = config.sqlite_path()
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(str(error)) from error
+        migrate(config)
+    elif migration_status(config).pending:
+        raise NotMigrated("the database is not migrated; run `stagepost migrate`")
+
+
+def _provider(name: str, config: ProviderConfig) -> Provider:
+    match config:
+        case SmtpConfig():
+            return SmtpProvider(_smtp(name, config))
+        case SandboxConfig():
+            return SandboxProvider(name, Path(config.folder))
+        case ScriptedConfig():
+            return ScriptedProvider(name, parse_script([]))
+
+
+def _smtp(name: str, config: SmtpConfig) -> SmtpSettings:
+    return SmtpSettings(
+        name=name,
+        host=config.host.resolve(),
+        port=config.port,
+        tls=config.tls.value,
+        username=None if config.username is None else config.username.resolve(),
+        password=None if config.password is None else config.password.resolve(),
+        timeout_s=config.timeout.total_seconds(),
+        final_timeout_s=config.final_timeout.total_seconds(),
+        concurrency=config.concurrency,
+    )

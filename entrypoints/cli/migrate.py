@@ -1,0 +1,61 @@
+"""`migrate` and `migrate status`: the database's tables, brought to this version or looked at."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+from cyclopts import App
+
+from entrypoints import lockfile
+from entrypoints.bootstrap import MigrationStatus, migrate, migration_status
+from entrypoints.cli.options import AsJson, ConfigFile
+from entrypoints.cli.output import FINE, NOT, database_errors, print_json
+from entrypoints.config import Config, load_config
+from entrypoints.shapes import Shape
+
+LOCK_WAIT_S = 5.0
+
+app = App(name="migrate")
+
+
+@app.default
+def migrate_now(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Bring the database to this version. Safe to run many times, at once as well."""
+    loaded = load_config(config)
+    with database_errors():
+        before = migration_status(loaded)
+        if before.pending:
+            _migrate(loaded)
+    head = before.head
+    if as_json:
+        print_json({"before": before.current, "now": head})
+    else:
+        print(f"migrated to {head}" if before.pending else f"nothing to do: the database is at {head}")
+
+
+@app.command
+def status(*, config: ConfigFile = None, as_json: AsJson = False) -> int:
+    """Show whether the database is at this version; exit code 1: it isn't."""
+    with database_errors():
+        found = migration_status(load_config(config))
+    if as_json:
+        print_json(_shape(found))
+    elif found.pending:
+        print(f"pending: the database is {_at(found.current)}, this version works with {found.head}")
+    else:
+        print(f"fine: the database is {_at(found.current)}")
+    return NOT if found.pending else FINE
+
+
+def _migrate(config: Config) -> None:
+    path = config.sqlite_path()
+    with nullcontext() if path is None else lockfile.acquire(path, wait_s=LOCK_WAIT_S):
+        migrate(config)
+
+
+def _shape(found: MigrationStatus) -> Shape:
+    return {"current": found.current, "head": found.head, "pending": found.pending}
+
+
+def _at(revision: str | None) -> str:
+    return "empty" if revision is None else f"at {revision}"

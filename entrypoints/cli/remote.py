@@ -1,0 +1,91 @@
+"""Writing through the service that owns the database: its HTTP API, with the configured token."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from entrypoints.cli.output import BadUsage, CannotDo
+from entrypoints.config import Tokens
+from entrypoints.shapes import Shape
+
+ANSWER_MAX_S = 60.0
+"""A service that takes longer than this over one request is not going to answer it."""
+ANSWER_OCTETS_MAX = 1_000_000
+"""Far more than any answer about one email or provider has."""
+
+
+class Remote:
+    """A service on this machine, by the URL in its lock file. Talks to it directly, whatever proxy is set."""
+
+    def __init__(self, url: str, tokens: Tokens) -> None:
+        self._url = url
+        self._tokens = tokens
+
+    def send(self, document: bytes) -> Shape:
+        """Accept an email; `document` is the body of a `POST /send-email`."""
+        return self._post("/send-email", document, self._tokens.send or self._tokens.admin)
+
+    def retry(self, ref: str, accept_duplicate_risk: bool) -> Shape:
+        """Reopen a failed email, let a held one go."""
+        body = json.dumps({"accept_duplicate_risk": accept_duplicate_risk}).encode()
+        return self._post(f"/emails/{_part(ref)}/retry", body, self._tokens.admin)
+
+    def cancel(self, ref: str) -> Shape:
+        """Call an email off."""
+        return self._post(f"/emails/{_part(ref)}/cancel", b"", self._tokens.admin)
+
+    def provider(self, name: str, action: str) -> Shape:
+        """`pause`, `resume` or `reset` a provider."""
+        return self._post(f"/providers/{_part(name)}/{action}", b"", self._tokens.admin)
+
+    def _post(self, path: str, body: bytes, token: str | None) -> Shape:
+        headers = {"Content-Type": "application/json"} if body else {}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        where = urlsplit(self._url)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=ANSWER_MAX_S)
+        try:
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+            status, said = response.status, response.read(ANSWER_OCTETS_MAX)
+        except (OSError, http.client.HTTPException) as error:
+            raise CannotDo(
+                f"the service that owns the database, at {self._url}, does not answer ({_why(error)}); "
+                "whether it did it is not known"
+            ) from error
+        finally:
+            connection.close()
+        answer = _object(said)
+        if status < 300:
+            return answer
+        raise self._refusal(status, answer)
+
+    def _refusal(self, status: int, problem: dict[str, Any]) -> Exception:
+        if status in (401, 403):
+            return CannotDo(
+                f"the service at {self._url} refuses the token: use the configuration that it runs with"
+            )
+        said = problem.get("detail") or problem.get("title") or "no reason given"
+        errors = problem.get("errors")
+        if status == 422 and errors:
+            return BadUsage("; ".join(f"{one.get('field')}: {one.get('detail')}" for one in errors))
+        return CannotDo(f"{said}" if status < 500 else f"the service at {self._url} can't do it now: {said}")
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _object(said: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(said)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

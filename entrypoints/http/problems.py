@@ -1,0 +1,162 @@
+"""What a refused request is told: `application/problem+json` (RFC 9457), with a `code` for programs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from application.committer import Overloaded
+from application.operate import UnknownProvider
+from application.ports import StoreUnavailable
+from domain.errors import KeyMisused, NotRequested, Refused
+
+MEDIA_TYPE = "application/problem+json"
+
+ERRORS_MAX = 100
+"""Bad fields that one answer lists: a body of nothing else must not make an answer larger than itself."""
+
+TOLD_MAX = 3
+"""Bad fields that `detail` repeats, for people who look no further."""
+
+FIELD_MAX = 100
+"""Characters of a client's own field name that are repeated."""
+
+STORE_RETRY_AFTER_S = 5
+"""A database that restarts is back in seconds."""
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """One field, as it is named in the request (`attachments[1].content`), and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: tuple[FieldError, ...] | None = None
+    problems: tuple[str, ...] | None = None
+    alerts: tuple[str, ...] | None = None
+
+
+class _Typed(_Body, frozen=True, tag_field="type", tag="about:blank"):
+    """RFC 9457 §4.2.1: the status says it all; what more there is to tell is in `code`."""
+
+
+class Problem(Exception):
+    """A request that is not done, and why."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: Iterable[FieldError] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = None if errors is None else tuple(errors)
+        self.headers = headers
+
+    def response(self) -> Response:
+        """The answer that says so."""
+        body = _Typed(
+            title=HTTPStatus(self.status).phrase,
+            status=self.status,
+            detail=self.detail,
+            code=self.code,
+            errors=self.errors,
+        )
+        return Response(msgspec.json.encode(body), self.status, self.headers, MEDIA_TYPE)
+
+
+class Errors:
+    """Collects what is wrong with the fields of a request; of each field the first thing found."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, str] = {}
+        self._unlisted = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, field: str, message: str) -> None:
+        """`message` goes on where the field's name ends: `is required`."""
+        if len(self._found) < ERRORS_MAX:
+            self._found.setdefault(field[:FIELD_MAX], message)
+        elif field[:FIELD_MAX] not in self._found:
+            self._unlisted += 1
+
+    def problem(self) -> Problem:
+        """All of it as one refusal."""
+        told = [f"{field} {message}".lstrip() for field, message in list(self._found.items())[:TOLD_MAX]]
+        more = len(self._found) - len(told) + self._unlisted
+        detail = "; ".join(told) + (f"; and {more} more" if more else "")
+        errors = [FieldError(field, message) for field, message in self._found.items()]
+        return Problem(422, "invalid_request", detail, errors=errors)
+
+
+REFUSALS = (Problem, Refused, UnknownProvider, Overloaded, StoreUnavailable, HTTPException, ClientDisconnect)
+"""What handlers raise on purpose. Everything else is a mistake of ours."""
+
+
+def problem_of(error: Exception) -> Problem:
+    """What a client is told about an error: nothing of how we work inside."""
+    match error:
+        case Problem():
+            return error
+        case NotRequested():
+            return Problem(404, "not_found", error.reason)
+        case KeyMisused():
+            return Problem(422, code_of(error), error.reason, errors=[FieldError("id", error.reason)])
+        case Refused():
+            return Problem(409, code_of(error), error.reason)
+        case UnknownProvider():
+            return Problem(404, code_of(error), "There is no provider of that name; GET /providers lists them.")
+        case Overloaded():
+            detail = "More is waiting than may wait; nothing was accepted. Try again later."
+            return unavailable(code_of(error), detail, error.retry_after_s)
+        case StoreUnavailable():
+            detail = "The database doesn't answer; nothing was recorded. Try again later."
+            return unavailable(code_of(error), detail, STORE_RETRY_AFTER_S)
+        case HTTPException():
+            code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+            return Problem(error.status_code, code, _routing(error), headers=error.headers)
+        case ClientDisconnect():
+            return Problem(400, "disconnected", "The request ended before its body did.")
+        case _:
+            detail = "Something went wrong here, and it is not the request's fault; the log says more."
+            return Problem(500, "internal", detail)
+
+
+def unavailable(code: str, detail: str, retry_after_s: int) -> Problem:
+    """Not now, but later."""
+    return Problem(503, code, detail, headers={"Retry-After": str(retry_after_s)})
+
+
+def code_of(error: Exception) -> str:
+    """The class's name as a code: `AttemptIsOpen` → `attempt_is_open`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+
+
+def _routing(error: HTTPException) -> str:
+    match error.status_code:
+        case 404:
+            return "There is nothing at this path."
+        case 405:
+            return f"This path takes: {(error.headers or {}).get('Allow', '')}."
+        case _:
+            return error.detail

@@ -1,0 +1,54 @@
+"""Structured logs: JSON lines where nobody looks on, readable ones on a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+def configure_logging(level: str = "info", format: str = "auto") -> None:
+    """Set up structlog for the process; lines go to standard error.
+
+    `format`: json, console, or auto (console on a terminal). Libraries' own warnings come out the same way.
+    """
+    on_terminal = sys.stderr.isatty() if format == "auto" else format == "console"
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if on_terminal:
+        renderers: list[Any] = [structlog.dev.ConsoleRenderer()]
+        factory: Any = structlog.PrintLoggerFactory(file=sys.stderr)
+    else:
+        renderers = [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=_json),
+        ]
+        factory = structlog.BytesLoggerFactory(file=sys.stderr.buffer)
+    structlog.configure(
+        processors=[*shared, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[_ToStructlog()], force=True)
+
+
+def _json(line: Any, **_: Any) -> bytes:
+    return _encoder.encode(line)
+
+
+class _ToStructlog(logging.Handler):
+    """Sends the standard library's records the same way. Their messages are ours to trust or not: warnings up."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = structlog.get_logger(record.name)
+        log.log(record.levelno, record.getMessage(), library=record.name)

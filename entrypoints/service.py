@@ -1,0 +1,124 @@
+"""One running Stagepost: the use cases wired together, their background tasks, and how it is doing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from application.accept import Acceptor
+from application.committer import Committer
+from application.dispatch import Dispatcher
+from application.lease import LeaseKeeper
+from application.logbook import Logbook
+from application.operate import Operator
+from application.ports import Clock, EventStore, Executor, StoreUnavailable
+from application.provider_port import Provider
+from application.reading import Reader
+from application.settings import Settings
+from application.supervise import Supervisor
+
+COUNT_EVERY_S = 1.0
+"""How old the number that `queue_max` is compared with may be."""
+
+TICK_AGE_MAX_S = 10.0
+"""A worker whose last round ended longer ago than this is not working."""
+
+STOPPING_MAX_S = 10.0
+"""What recording the last outcomes may take on top of the grace time, before a stop is forced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """`problems`: why this process should get no traffic now, none: it may. `alerts`: what people should see."""
+
+    problems: tuple[str, ...]
+    alerts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """The part of a service that sends."""
+
+    dispatcher: Dispatcher
+    keeper: LeaseKeeper
+    providers: tuple[Provider, ...]
+    recover_all: bool
+    """Whoever holds the database alone knows that every lease found at start belongs to the dead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Everything that serves. `start` before use, `stop` to end in order."""
+
+    settings: Settings
+    store: EventStore
+    executor: Executor
+    clock: Clock
+    committer: Committer
+    acceptor: Acceptor
+    reader: Reader
+    operator: Operator
+    supervisor: Supervisor
+    logbook: Logbook
+    worker: Worker | None
+    close: Callable[[], Awaitable[None]]
+    """Lets go of the threads and connections, last of all."""
+
+    async def start(self) -> None:
+        """Recover what an earlier process left, then start every background task."""
+        await self.acceptor.count_waiting()
+        self.supervisor.start("committer", self.committer.run())
+        self.supervisor.start("counter", self._count())
+        if self.worker is not None:
+            if self.worker.recover_all:
+                await self.worker.keeper.recover(timedelta(0))
+            await self.worker.keeper.acquire()
+            self.supervisor.start("lease", self.worker.keeper.run(lambda: self._dispatcher.holds))
+            self.supervisor.start("dispatcher", self._dispatcher.run())
+
+    async def stop(self) -> None:
+        """Claim nothing more, let attempts end within the grace time, record them, and let go of everything."""
+        if self.worker is not None and "dispatcher" not in self.supervisor.dead:
+            await self._drain(self.worker)
+        await self.supervisor.stop()
+        if self.worker is not None:
+            for provider in self.worker.providers:
+                await provider.close()
+        await self.close()
+
+    async def readiness(self) -> Readiness:
+        """Whether the database answers and can be written, and every background task is at work."""
+        problems = [f"{name} died: {why}" for name, why in self.supervisor.dead.items()]
+        try:
+            await self.executor(self.store.check)
+        except StoreUnavailable as error:
+            problems.append(f"database: {error}")
+        if self.worker is not None:
+            age = self.clock.monotonic() - self._dispatcher.ticked_at
+            if age > TICK_AGE_MAX_S:
+                problems.append(f"worker: no round for {age:.0f} s")
+        alerts = tuple(f"{at.isoformat()} {text}" for at, text in self.logbook.alerts)
+        return Readiness(problems=tuple(problems), alerts=alerts)
+
+    @property
+    def _dispatcher(self) -> Dispatcher:
+        assert self.worker is not None
+        return self.worker.dispatcher
+
+    async def _drain(self, worker: Worker) -> None:
+        drained = asyncio.gather(worker.dispatcher.drain(), self.supervisor.ended("dispatcher"))
+        try:
+            await asyncio.wait_for(drained, self.settings.grace.total_seconds() + STOPPING_MAX_S)
+            await worker.keeper.release()
+        except (TimeoutError, StoreUnavailable) as error:
+            self.logbook.error("not_drained", reason=type(error).__name__)
+
+    async def _count(self) -> None:
+        while True:
+            await self.clock.sleep(COUNT_EVERY_S)
+            try:
+                await self.acceptor.count_waiting()
+            except StoreUnavailable as error:
+                self.logbook.error("not_counted", reason=str(error))

@@ -1,0 +1,1 @@
+"""What every event store promises, run by every event store there is."""

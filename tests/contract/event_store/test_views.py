@@ -1,0 +1,89 @@
+"""The views that claims and decisions rest on are what a fresh fold of the log gives, whatever happened."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import pytest
+
+from application.ports import Plan, Waiting
+from application.projections.emails import EmailView, is_over
+from domain.routing import Priority
+from tests.contract.event_store.conftest import CIRCUIT, Subject
+from tests.contract.event_store.test_claims import Chooser, look, share
+from tests.contract.event_store.world import World, folded, whole_log
+
+STEPS = 120
+
+
+def history(subject: Subject, seed: int) -> World:
+    """A world that has run for a while."""
+    world = World(subject.store, subject.clock, CIRCUIT, seed=seed)
+    world.run(STEPS)
+    return world
+
+
+def lanes(views: Iterable[EmailView], now: datetime) -> dict[tuple[str, Priority], list[datetime]]:
+    """When the emails of each lane and priority that are due have become so, in order."""
+    due: dict[tuple[str, Priority], list[datetime]] = defaultdict(list)
+    for view in views:
+        if view.email.lane is not None and view.email.due_at is not None and view.email.due_at <= now:
+            due[str(view.email.lane), view.email.priority].append(view.email.due_at)
+    return {key: sorted(dues) for key, dues in due.items()}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_live_views_equal_a_fresh_fold(subject: Subject, seed: int) -> None:
+    """Emails, gates, what is due and overdue, what is open under a lease, and how many wait."""
+    world = history(subject, seed)
+    fresh = folded(whole_log(subject.store), CIRCUIT)
+    views, now = fresh.emails.values(), subject.clock.now()
+    chooser = Chooser()
+    locked = look(
+        subject,
+        Plan(
+            lease=world.lease,
+            takes_over=world.lease,
+            emails=tuple(world.ids),
+            choose=chooser,
+            overdue_max=10_000,
+        ),
+    )
+    deadlines = {view.email_id: view.email.deadline_at for view in views if view.email.deadline_at}
+    running = {
+        (view.email_id, view.email.open_attempt.number)
+        for view in views
+        if view.email.open_attempt is not None
+    }
+
+    assert fresh.emails == {**locked.emails}
+    assert fresh.gates == {**locked.gates}
+    assert sorted(
+        (
+            Waiting(lane=lane, priority=priority, due_at=dues[0])
+            for (lane, priority), dues in lanes(views, now).items()
+        ),
+        key=lambda one: (one.priority, one.due_at),
+    ) == sorted(chooser.waiting, key=lambda one: (one.priority, one.due_at))
+    assert {one for one, at in deadlines.items() if at <= now} == set(locked.overdue)
+    assert [deadlines[one] for one in locked.overdue] == sorted(deadlines[one] for one in locked.overdue)
+    assert running == set(locked.taken_over)
+    assert sum(not is_over(view) for view in views) == subject.store.waiting()
+
+
+@pytest.mark.parametrize("seed", range(5, 8))
+def test_claims_follow_the_fold(subject: Subject, seed: int) -> None:
+    """Hours later, from every lane: exactly the emails that wait there, the longest due first."""
+    world = history(subject, seed)
+    subject.clock.time += timedelta(hours=3)
+    now = subject.clock.now()
+    fresh = folded(whole_log(subject.store), CIRCUIT)
+    expected = lanes(fresh.emails.values(), now)
+
+    for (lane, priority), dues in expected.items():
+        chooser = Chooser(share(len(dues), lane=lane, priority=priority))
+        claimed = look(subject, Plan(lease=world.lease, choose=chooser)).claimed
+        assert dues == [fresh.emails[one].email.due_at for one in claimed]
+    assert expected

@@ -157,7 +157,7 @@ def _mailbox(one: Address) -> list[str]:
 
 def _subject(subject: str) -> str:
     """In the clear where nothing gets lost, else in encoded words (RFC 2047)."""
-    if _is_plain(subject) and subject == subject.strip(" "):
+    if _is_plain(subject):
         words = pieces(" " + subject) if len(subject) > WORD_LENGTH else [" " + subject]
         if max(map(len, words)) <= WORD_LENGTH + 1:
             return _folded("Subject", words)
@@ -190,8 +190,8 @@ def _date(date: datetime) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Printable ASCII that no reader takes for an encoded word."""
-    return text.isascii() and text.isprintable() and "=?" not in text
+    """Printable ASCII that no reader takes for an encoded word, or takes the outer white space from."""
+    return text.isascii() and text.isprintable() and "=?" not in text and text == text.strip(" ")
 
 
 def _quoted(text: str) -> str:

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from application.committer import Committer, Overloaded
 from application.identity import email_id_of, key_for_the_log, salted
-from application.logbook import Logbook
 from application.ports import Clock, EventStore, Executor, Ids
 from application.projections.emails import Status
 from application.recorded import (
@@ -76,7 +75,6 @@ class Acceptor:
         clock: Clock,
         ids: Ids,
         settings: Settings,
-        logbook: Logbook,
     ) -> None:
         self._store = store
         self._committer = committer
@@ -84,7 +82,6 @@ class Acceptor:
         self._clock = clock
         self._ids = ids
         self._settings = settings
-        self._logbook = logbook
         self._waiting = 0
 
     async def accept(self, request: SendRequest) -> Receipt:
@@ -105,7 +102,6 @@ class Acceptor:
         if isinstance(result, Conflict):
             return await self._replay(request, key, email_id)
         self._waiting += 1
-        self._logbook.recorded(result.recorded)
         return Receipt(id=key, email_id=email_id, status=_first_status(result.recorded[0]))
 
     async def count_waiting(self) -> None:

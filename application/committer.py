@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from application.ports import BATCH_MAX, EventStore, Executor
-from application.recorded import Committed, Conflict, Unit
+from application.recorded import Committed, Conflict, Recorded, Unit
 
 WAITING_MAX = 8192
 """Units that may wait for a transaction: past this, a new one would wait for seconds."""
@@ -26,8 +26,10 @@ class Committer:
     a unit waits for nobody.
     """
 
-    def __init__(self, store: EventStore, executor: Executor, committed: Callable[[], None]) -> None:
-        """`committed` is called after every transaction: somebody may want to look at the queue."""
+    def __init__(
+        self, store: EventStore, executor: Executor, committed: Callable[[Iterable[Recorded]], None]
+    ) -> None:
+        """`committed` hears what each transaction recorded: it is to be logged, and the queue looked at."""
         self._store = store
         self._executor = executor
         self._committed = committed
@@ -65,7 +67,7 @@ class Committer:
                 if not future.done():
                     future.set_exception(error)
             return
+        self._committed(one for result in results if isinstance(result, Committed) for one in result.recorded)
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)
-        self._committed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from datetime import datetime
 
 from application.ports import Ids, Locked
 from application.projections.emails import EmailView
@@ -29,6 +30,14 @@ class Decisions:
         self._chance = random.Random(seed)
         self._views = InlineViews(locked.emails, locked.gates)
         self.units: list[Unit] = []
+
+    @property
+    def next_due(self) -> datetime | None:
+        """When the first of the emails decided on is due for another attempt."""
+        changed = (self._views.emails[email_id].email for email_id in self._views.changed_emails)
+        return min(
+            (one.due_at for one in changed if one.lane is not None and one.due_at is not None), default=None
+        )
 
     def view(self, email_id: str) -> EmailView | None:
         """The email as the decisions so far leave it; None: nobody requested it."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
 
 from application.decisions import Decisions
 from application.lanes import Shares
@@ -35,9 +34,6 @@ from domain.email.commands import RecordOutcome, StartAttempt, Tick
 from domain.email.events import AttemptStarted
 from domain.failures import FailureKind, NotAccepted, Outcome, Unanswered
 
-POLL_S = 0.1
-"""How often the queue is looked at without any hint: the bound on how late other processes' emails are seen."""
-
 OVERDUE_MAX = 256
 """Emails ended in one round besides the claims: after an outage there may be very many."""
 
@@ -59,7 +55,10 @@ class Dispatcher:
         providers: Mapping[str, Provider],
         lease: LeaseKeeper,
         logbook: Logbook,
+        poll_s: float,
     ) -> None:
+        """`poll_s`: how often the queue is looked at without any hint; other processes give none."""
+        self._poll_s = poll_s
         self._store = store
         self._executor = executor
         self._clock = clock
@@ -108,14 +107,21 @@ class Dispatcher:
                 overdue_max=OVERDUE_MAX,
             )
             seed = self._ids.chance()
-            decide = partial(self._decide, commands, seed)
+            due: datetime | None = None
+
+            def decide(locked: Locked) -> Sequence[Unit]:
+                nonlocal due
+                decisions = self._decided(commands, locked, seed)
+                due = decisions.next_due
+                return decisions.units
+
             done = await self._executor(lambda: self._store.transact(plan, decide))
             del self._finished[: len(commands)]
             if not done.locked.lease_alive:
                 await self._lease.lost()
             self._logbook.recorded(done.recorded)
             self._start_all(done)
-        return self._until_next(done, shares)
+        return self._until_next(done, shares, due)
 
     async def drain(self) -> None:
         """Start nothing more and let attempts in flight end within `grace`; then `run` records what is left and ends.
@@ -141,9 +147,9 @@ class Dispatcher:
         most = sum(self._settings.providers[name].concurrency for name in self._providers)
         return max(0, min(BATCH_MAX, most - len(self._in_flight) - len(self._finished) + closing))
 
-    def _decide(
-        self, commands: Sequence[tuple[str, RecordOutcome]], seed: float, locked: Locked
-    ) -> Sequence[Unit]:
+    def _decided(
+        self, commands: Sequence[tuple[str, RecordOutcome]], locked: Locked, seed: float
+    ) -> Decisions:
         decisions = Decisions(locked, self._settings, self._ids, seed)
         for email_id, outcome in commands:
             decisions.email(email_id, outcome)
@@ -158,7 +164,7 @@ class Dispatcher:
                 begin_within=self._settings.lease,
             )
             decisions.email(email_id, start)
-        return decisions.units
+        return decisions
 
     def _start_all(self, done: Transacted) -> None:
         for recorded in done.recorded:
@@ -222,13 +228,13 @@ class Dispatcher:
             return NotAccepted(kind=FailureKind.NOT_TRIED, code="too_late")
         return None
 
-    def _until_next(self, done: Transacted, shares: Shares) -> float:
+    def _until_next(self, done: Transacted, shares: Shares, due: datetime | None) -> float:
         if self._finished or len(done.locked.claimed) >= shares.granted > 0:
             return 0.0
-        moments = [at for at in (done.next_at, shares.until) if at is not None]
+        moments = [at for at in (done.next_at, shares.until, due) if at is not None]
         if not moments:
-            return POLL_S
-        return min(POLL_S, max(0.0, (min(moments) - self._clock.now()).total_seconds()))
+            return self._poll_s
+        return min(self._poll_s, max(0.0, (min(moments) - self._clock.now()).total_seconds()))
 
     async def _pause(self, seconds: float) -> None:
         if self._awake.is_set():

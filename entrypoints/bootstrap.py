@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from adapters import sql
 from adapters.clock import SystemClock, SystemIds, Threads
@@ -23,13 +22,21 @@ from application.operate import Operator
 from application.ports import StoreUnavailable
 from application.provider_port import Provider
 from application.reading import Reader
+from application.recorded import Recorded
 from application.supervise import Supervisor
 from entrypoints.config import Config
-from entrypoints.config_schema import ProviderConfig, SandboxConfig, ScriptedConfig, SmtpConfig
+from entrypoints.config_schema import SandboxConfig, ScriptedConfig, SmtpConfig
 from entrypoints.service import Service, Worker
 
 STORE_THREADS = 8
 """Blocking calls at a time: one that commits, one that dispatches, and readers."""
+
+
+POLL_ALONE_S = 1.0
+"""Where every email comes in through this process, which wakes its worker itself."""
+
+POLL_SHARED_S = 0.05
+"""Where other processes accept emails: on average they are seen after half of it."""
 
 
 class NotMigrated(Exception):
@@ -71,11 +78,6 @@ def migration_status(config: Config) -> MigrationStatus:
     return MigrationStatus(current, head)
 
 
-def make_provider(config: Config, name: str) -> Provider:
-    """The provider of that name, as configured. Raises ConfigError where a variable it needs is missing."""
-    return _provider(name, config.providers[name])
-
-
 def open_service(config: Config, *, worker: bool) -> Service:
     """Everything that serves, not yet started; with `worker`, it sends as well.
 
@@ -93,7 +95,11 @@ def open_service(config: Config, *, worker: bool) -> Service:
         for each in wakers:
             each()
 
-    committer = Committer(store, threads, wake)
+    def committed(events: Iterable[Recorded]) -> None:
+        logbook.recorded(events)
+        wake()
+
+    committer = Committer(store, threads, committed)
     sending: Worker | None = None
     if worker:
         providers = {name: make_provider(config, name) for name in config.providers}
@@ -115,6 +121,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
             providers=providers,
             lease=keeper,
             logbook=logbook,
+            poll_s=POLL_ALONE_S if exclusive else POLL_SHARED_S,
         )
         wakers.append(dispatcher.wake)
         sending = Worker(
@@ -141,7 +148,6 @@ def open_service(config: Config, *, worker: bool) -> Service:
             clock=clock,
             ids=ids,
             settings=settings,
-            logbook=logbook,
         ),
         reader=Reader(
             store=store,
@@ -203,14 +209,23 @@ def _prepare(config: Config) -> None:
         raise NotMigrated("the database is not migrated; run `stagepost migrate`")
 
 
-def _provider(name: str, config: ProviderConfig) -> Provider:
-    match config:
+def make_provider(config: Config, name: str) -> Provider:
+    """The provider of that name, as configured. Raises ConfigError where a variable it needs is missing."""
+    provider = config.providers[name]
+    match provider:
         case SmtpConfig():
-            return SmtpProvider(_smtp(name, config))
+            return SmtpProvider(_smtp(name, provider))
         case SandboxConfig():
-            return SandboxProvider(name, Path(config.folder))
+            return SandboxProvider(name=name, directory=provider.folder)
         case ScriptedConfig():
-            return ScriptedProvider(name, parse_script([]))
+            try:
+                script = parse_script(provider.script)
+            except ValueError as error:
+                place = config.place / "providers" / name / "script"
+                raise place.error(
+                    str(error), 'write it like ["accept", "transient", "accept 800ms"]'
+                ) from error
+            return ScriptedProvider(name=name, script=script)
 
 
 def _smtp(name: str, config: SmtpConfig) -> SmtpSettings:
@@ -219,8 +234,8 @@ def _smtp(name: str, config: SmtpConfig) -> SmtpSettings:
         host=config.host.resolve(),
         port=config.port,
         tls=config.tls.value,
-        username=None if config.username is None else config.username.resolve(),
-        password=None if config.password is None else config.password.resolve(),
+        username="" if config.username is None else config.username.resolve(),
+        password="" if config.password is None else config.password.resolve(),
         timeout_s=config.timeout.total_seconds(),
         final_timeout_s=config.final_timeout.total_seconds(),
         concurrency=config.concurrency,

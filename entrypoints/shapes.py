@@ -53,9 +53,9 @@ def explanation(told: Explanation) -> Shape:
     }
 
 
-def acted(ref: str, status: Status) -> Shape:
-    """Where a cancel or a retry left an email; `ref` is the id it was called by."""
-    return {"id": ref, "status": status.value}
+def acted(row: StatusRow, status: Status) -> Shape:
+    """Where a cancel or a retry left an email; `row` says which."""
+    return {"id": row.id, "email_id": row.email_id, "status": status.value}
 
 
 def provider(provider: ProviderStatus) -> Shape:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from typing import Any
 
 import structlog
 
 from entrypoints.bootstrap import open_service
 from entrypoints.config import Config
+from entrypoints.http.server import run
 from entrypoints.service import Service
 
 PARTS = ("committer", "lease", "dispatcher")
@@ -23,7 +25,7 @@ def run_worker(config: Config) -> int:
     if config.sqlite_path() is not None:
         right = "on SQLite `stagepost serve` sends by itself; a worker of its own needs PostgreSQL"
         raise (config.place / "database").error("has one process that writes", right)
-    return asyncio.run(_run(config))
+    return run(_run(config))
 
 
 async def _run(config: Config) -> int:
@@ -33,8 +35,8 @@ async def _run(config: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     log = structlog.get_logger("stagepost")
+    await _start(service)
     try:
-        await service.start()
         log.info("worker_started")
         await _first(told, service)
         log.info("worker_stopping")
@@ -43,12 +45,21 @@ async def _run(config: Config) -> int:
     return 0 if told.is_set() else 1
 
 
+async def _start(service: Service) -> None:
+    try:
+        await service.start()
+    except BaseException:
+        await service.supervisor.stop()
+        await service.close()
+        raise
+
+
 async def _first(told: asyncio.Event, service: Service) -> None:
     """Until somebody tells us to stop, or a part that everything depends on has ended by itself.
 
     There is nobody to ask this process whether it is ready: whoever started it sees its end, and starts another.
     """
-    waits = [asyncio.create_task(told.wait())]
+    waits: list[asyncio.Task[Any]] = [asyncio.create_task(told.wait())]
     waits += [asyncio.create_task(service.supervisor.ended(part)) for part in PARTS]
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

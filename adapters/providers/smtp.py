@@ -44,7 +44,12 @@ class SmtpProvider:
     def __init__(self, settings: SmtpSettings) -> None:
         self._settings = settings
         self._tls_context = settings.tls_context
-        self._pool = SmtpPool(self._log_in, size=settings.concurrency)
+        self._pool = SmtpPool(
+            self._log_in,
+            size=settings.concurrency,
+            idle_s_max=settings.idle_s_max,
+            transactions_max=settings.transactions_max,
+        )
 
     @property
     def name(self) -> str:
@@ -180,10 +185,10 @@ def _write(submission: Submission) -> _Letter:
         rcpts = tuple(f"RCPT TO:<{wire_address(one)}>\r\n".encode() for one in submission.addresses)
     except ValueError as exc:
         raise _Uncomposable(str(exc)) from exc
-    return _Letter(mail, rcpts, _stuffed(data), len(data), needs_smtputf8(content), not data.isascii())
+    return _Letter(mail, rcpts, dot_stuffed(data), len(data), needs_smtputf8(content), not data.isascii())
 
 
-def _stuffed(data: bytes) -> bytes:
+def dot_stuffed(data: bytes) -> bytes:
     """The message as DATA wants it (RFC 5321 §4.5.2), dot and all.
 
     Refuses a line end of another kind: some servers take it for one, and would read a dot where none is.

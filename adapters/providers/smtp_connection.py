@@ -187,6 +187,9 @@ class SmtpConnection(asyncio.Protocol):
             self._fail("a reply without an end")
         return None
 
+    def eof_received(self) -> None:
+        self._fail("closed by the server")  # at once: TLS would go on flushing, and swallow what we write
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail(f"connection lost: {exc}" if exc else "closed by the server")
         if not self.closed.done():
@@ -210,14 +213,14 @@ class SmtpConnection(asyncio.Protocol):
             # Mostly the 421 of a server that has waited long enough: whatever it is, it answers nothing.
             return self._fail(f"closed by the server: {reply.code} {reply.text}")
         if self._lost:
-            self._transport.close()  # the answer to QUIT
+            self._loop.call_soon(self._transport.abort)  # the answer to QUIT
         self._expected -= 1
         self._replies.append(reply)
         self._wake()
         return None
 
     async def _reply(self, timeout_s: float) -> Reply:
-        if not self._replies and not self._lost:
+        while not self._replies and not self._lost:  # what was written having left wakes us, too
             await self._wait(timeout_s, "no reply")
         if not self._replies:
             raise ConnectionLost(self._lost)
@@ -248,5 +251,6 @@ class SmtpConnection(asyncio.Protocol):
 
     def _fail(self, why: str) -> None:
         self._lost = self._lost or why
-        self._transport.abort()
+        # Not at once: this may be inside of a callback of asyncio's TLS, which doesn't bear it.
+        self._loop.call_soon(self._transport.abort)
         self._wake()

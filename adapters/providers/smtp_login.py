@@ -32,6 +32,8 @@ class SmtpSettings:
     `tls`: "starttls" refuses a server that doesn't offer it, "none" sends everything in the clear, the password too.
     `timeout_s` bounds connecting and every reply but the last; `final_timeout_s` the reply to the final dot, where
     giving up means not knowing (RFC 5321 §4.5.3.2.6 has 10 minutes). `tls_context` None: the system's authorities.
+    A connection waits `idle_s_max` for the next mail (servers and firewalls hang up after a minute or more), and
+    carries `transactions_max` (some hang up after 100; a balancer should get to spread us).
     `local_hostname` is what EHLO says; empty: this machine's name, or its address where that has no domain.
     """
 
@@ -44,6 +46,8 @@ class SmtpSettings:
     timeout_s: float = 30.0
     final_timeout_s: float = 300.0
     concurrency: int = 16
+    idle_s_max: float = 30.0
+    transactions_max: int = 100
     tls_context: ssl.SSLContext | None = None
     local_hostname: str = ""
 

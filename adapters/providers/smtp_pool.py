@@ -8,12 +8,6 @@ from contextlib import asynccontextmanager
 
 from adapters.providers.smtp_connection import QUIT_WAIT_S, SmtpConnection
 
-IDLE_S_MAX = 30.0
-"""Seconds a connection may wait for the next mail. Servers and firewalls hang up after one minute or more."""
-
-TRANSACTIONS_MAX = 100
-"""Mails over one connection: some servers hang up after 100 or so, and balancers should get to spread us."""
-
 
 class NoSlot(Exception):
     """All connections stayed busy, or the pool is closed: nothing was opened."""
@@ -27,8 +21,8 @@ class SmtpPool:
         open_one: Callable[[], Awaitable[SmtpConnection]],
         *,
         size: int,
-        idle_s_max: float = IDLE_S_MAX,
-        transactions_max: int = TRANSACTIONS_MAX,
+        idle_s_max: float,
+        transactions_max: int,
     ) -> None:
         self.open = open_one
         self._slots = asyncio.Semaphore(size)

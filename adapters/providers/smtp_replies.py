@@ -114,6 +114,7 @@ _NO_SUCH_USER = _words(
     r"user unknown|unknown user|no such (user|recipient|mailbox|address|person|domain)|no (mailbox|mail-box) here",
     r"(user|recipient|mailbox|address|account)\b.{0,80}(not found|n[o']t exist|unknown|disabled|inactive|invalid)",
     r"(mailbox|recipient).{0,40}(full|over ?quota)|not a valid (user|mailbox|recipient)|undeliverable address",
+    r"user does ?n[o']t have",
 )
 _TOO_LARGE = _words(
     r"(message|mail|size).{0,40}(too (large|big|long)|exceeds?.{0,40}(size|limit|maximum))",
@@ -121,7 +122,7 @@ _TOO_LARGE = _words(
 )
 _GREYLISTED = _words(r"gr[ae]y.?list")
 _BROKEN = _words(
-    r"temporar(y|ily).{0,20}(server|system|authentication|local|internal)|timed? ?out|too many errors|busy"
+    r"temporar(y|ily).{0,20}(server|system|authentication|local|internal)|timed? ?out|too many errors|busy|\btls\b"
 )
 
 
@@ -160,6 +161,7 @@ _RULES = (
     _Rule(Kind.ACCOUNT, (Phase.AUTH,), r"432"),
     _Rule(Kind.TRANSIENT, (Phase.AUTH,), _4XX),
     _Rule(Kind.ACCOUNT, (Phase.AUTH,), _5XX),
+    _Rule(Kind.TRANSIENT, (Phase.AUTH,)),
     # "Authentication required" and its relatives to any command (RFC 4954 §6).
     _Rule(Kind.ACCOUNT, _ANY, r"53[0458]"),
     # A recipient put off says nothing about the provider, unless the connection ends with it (RFC 5321 §3.8);

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, TypeVar
+from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
@@ -43,6 +44,7 @@ READERS = 4
 LOOK_AGAIN_S = 0.1
 """Pause between looks for a transaction whose COMMIT was not answered."""
 
+UNKNOWN_XID = "22023"
 XACT_STATUS = Sql("SELECT pg_xact_status(CAST(CAST(:xid AS text) AS xid8))")
 IS_RECORDED = Sql("SELECT 1 FROM events WHERE event_id = :event_id")
 
@@ -103,12 +105,9 @@ class Database:
         self.kind: Kind = "sqlite" if backend == "sqlite" else "postgresql"
         self._stall_s = stall_s
         if self.kind == "sqlite":
-            self._reader = _sqlite(str(self.url.database or ""), stall_s, READERS, writes=False)
-            self._writer = (
-                self._reader
-                if read_only
-                else _sqlite(str(self.url.database or ""), stall_s, 1, writes=True)
-            )
+            path = self.url.database or ""
+            self._reader = _sqlite(path, stall_s, READERS, writes=False)
+            self._writer = self._reader if read_only else _sqlite(path, stall_s, 1, writes=True)
         else:
             self._writer = self._reader = _postgres(url, stall_s)
 
@@ -118,13 +117,28 @@ class Database:
         self._writer.dispose()
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
-        """Several reads in one snapshot."""
-        with _available(), self._reader.connect() as connection:
+    def connected(self) -> Iterator[Connection]:
+        """A connection that may write, without a transaction; for migrations."""
+        with _available(), self._writer.connect() as connection:
+            yield connection
+
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Do `work`, which only reads, in one snapshot; once more where the connection turns out to be gone."""
+        with _available():
+            try:
+                return self._read_once(work)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                return self._read_once(work)
+
+    def _read_once(self, work: Callable[[Session], T]) -> T:
+        with self._reader.connect() as connection:
             session = Session(connection, self.kind)
             session.control(BEGIN_READING[self.kind])
-            yield session
+            result = work(session)
             session.control("COMMIT")
+            return result
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Do `work` in one transaction and commit it.
@@ -136,7 +150,7 @@ class Database:
         for turn in range(TURNS_MAX):
             try:
                 with _available():
-                    return self._once(work, turn)
+                    return self._write_once(work, turn)
             except _Repeatable as error:
                 if error.disconnected and lost:
                     raise StoreUnavailable(error.reason) from error
@@ -144,7 +158,7 @@ class Database:
                 reason = error.reason
         raise StoreUnavailable(f"gave up after {TURNS_MAX} tries: {reason}")
 
-    def _once(self, work: Callable[[Session], T], turn: int) -> T:
+    def _write_once(self, work: Callable[[Session], T], turn: int) -> T:
         with self._writer.connect() as connection:
             session = Session(connection, self.kind, turn)
             try:
@@ -155,19 +169,16 @@ class Database:
                 if (repeatable := _repeatable(error)) is not None:
                     raise repeatable from error
                 raise
-            self._commit(session, connection)
-            return result
-
-    def _commit(self, session: Session, connection: Connection) -> None:
-        try:
-            session.control("COMMIT")
-        except BaseException as error:
-            self._abandon(connection, error)
-            if session.marker is None or not isinstance(error, DBAPIError):
-                raise
-            # The answer is lost, not necessarily the transaction.
-            if not self._was_recorded(session.marker, session.xid):
-                raise
+            try:
+                session.control("COMMIT")
+                return result
+            except DBAPIError as error:
+                self._abandon(connection, error)
+                unanswered = error
+        # The answer is lost, not necessarily the transaction.
+        if session.marker is None or not self._was_recorded(session.marker, session.xid):
+            raise unanswered
+        return result
 
     def _was_recorded(self, event_id: str, xid: str | None) -> bool:
         """Look for a transaction on a new connection, as long as it may take the server to come back."""
@@ -179,8 +190,10 @@ class Database:
                     # The old connection's backend may still be at it: only what has ended can be judged.
                     if xid is None or session.value(XACT_STATUS, xid=xid) != "in progress":
                         return bool(session.rows(IS_RECORDED, event_id=event_id))
-            except DBAPIError:
-                if time.monotonic() > until:
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) == UNKNOWN_XID:
+                    xid = None  # another server took over
+                elif time.monotonic() > until:
                     raise
             if time.monotonic() > until:
                 raise StoreUnavailable("a COMMIT was not answered, and is still under way")
@@ -238,8 +251,9 @@ def _one_line(error: DBAPIError) -> str:
 def _sqlite(path: str, stall_s: float, connections: int, *, writes: bool) -> Engine:
     if path in ("", ":memory:"):
         raise ValueError("an SQLite database in memory has one connection only; name a file")
+    mode = {"mode": "rwc" if writes else "ro", "uri": "true"}
     engine = create_engine(
-        f"sqlite:///file:{path}?mode={'rwc' if writes else 'ro'}&uri=true",
+        URL.create("sqlite", database=f"file:{quote(path)}", query=mode),
         isolation_level="AUTOCOMMIT",  # BEGIN and COMMIT are ours
         poolclass=QueuePool,
         pool_size=connections,
@@ -279,6 +293,7 @@ def _postgres(url: str, stall_s: float) -> Engine:
     milliseconds = round(stall_s * 1000)
 
     def settings(connection: Any, _record: object) -> None:
+        connection.autocommit = True  # or what is set here ends with the first rollback
         # A worker that freezes in a transaction must not hold the others.
         connection.execute(
             f"SET TimeZone = 'UTC'; SET idle_in_transaction_session_timeout = {milliseconds};"

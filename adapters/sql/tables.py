@@ -31,17 +31,14 @@ ID = Text().with_variant(Text(collation="C"), "postgresql")
 TIME = DateTime(timezone=True).with_variant(Text(), "sqlite")
 COUNTER = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER is SQLite's own row number
 
-OFTEN_UPDATED = {
-    # Few rows, rewritten by every transaction: room on the page keeps the updates out of the indexes.
-    "postgresql_with": {"fillfactor": "10", "autovacuum_vacuum_threshold": "200"}
-}
+# Few rows, rewritten by every transaction: room on the page keeps the updates out of the indexes.
+OFTEN_UPDATED = {"fillfactor": "10", "autovacuum_vacuum_threshold": "200"}
+
+# Every email leaves dead rows at the head of the queue's indexes: vacuum long before a fifth of it is dead.
 QUEUE = {
-    # Every email leaves dead rows at the head of the queue's indexes: vacuum long before a fifth of it is dead.
-    "postgresql_with": {
-        "autovacuum_vacuum_scale_factor": "0.01",
-        "autovacuum_vacuum_threshold": "2000",
-        "autovacuum_vacuum_cost_delay": "0",
-    }
+    "autovacuum_vacuum_scale_factor": "0.01",
+    "autovacuum_vacuum_threshold": "2000",
+    "autovacuum_vacuum_cost_delay": "0",
 }
 
 metadata = MetaData()
@@ -87,7 +84,7 @@ emails = Table(
     Column("correlation_id", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("position", BigInteger, nullable=False),
-    **QUEUE,
+    postgresql_with=QUEUE,
 )
 _lane, _deadline = emails.c.lane.is_not(None), emails.c.deadline_at.is_not(None)
 Index(
@@ -95,10 +92,17 @@ Index(
     emails.c.lane,
     emails.c.priority,
     emails.c.due_at,
+    emails.c.email_id,  # an order even among a million that were scheduled for the same moment
     sqlite_where=_lane,
     postgresql_where=_lane,
 )
-Index("emails_deadline", emails.c.deadline_at, sqlite_where=_deadline, postgresql_where=_deadline)
+Index(
+    "emails_deadline",
+    emails.c.deadline_at,
+    emails.c.email_id,
+    sqlite_where=_deadline,
+    postgresql_where=_deadline,
+)
 Index("emails_newest", emails.c.requested_at, emails.c.email_id)
 Index("emails_status", emails.c.status, emails.c.requested_at, emails.c.email_id)
 _tried = emails.c.provider.is_not(None)
@@ -127,7 +131,7 @@ attempts = Table(
     Column("finished_at", TIME),
     PrimaryKeyConstraint("email_id", "attempt", name="attempts_pkey"),
     sqlite_with_rowid=False,
-    **QUEUE,
+    postgresql_with=QUEUE,
 )
 _open = attempts.c.outcome == text("'open'")
 Index("attempts_open", attempts.c.worker, attempts.c.token, sqlite_where=_open, postgresql_where=_open)
@@ -143,7 +147,7 @@ gates = Table(
     Column("last_at", TIME),
     Column("position", BigInteger, nullable=False),
     Column("state", Text, nullable=False),  # JSON: all of it; the columns before are for reading
-    **OFTEN_UPDATED,
+    postgresql_with=OFTEN_UPDATED,
 )
 
 leases = Table(
@@ -153,7 +157,7 @@ leases = Table(
     Column("worker", ID, nullable=False),
     Column("seen_at", TIME, nullable=False),
     sqlite_autoincrement=True,  # a token is never given twice, not even that of the last row deleted
-    **OFTEN_UPDATED,
+    postgresql_with=OFTEN_UPDATED,
 )
 
 contents = Table(
@@ -185,5 +189,5 @@ checks = Table(
     metadata,
     Column("name", ID, primary_key=True),
     Column("at", TIME, nullable=False),  # written only to see that it can be
-    **OFTEN_UPDATED,
+    postgresql_with=OFTEN_UPDATED,
 )

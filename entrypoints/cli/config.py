@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 from cyclopts import App
 
 from application.settings import Settings
+from entrypoints.bootstrap import make_provider
 from entrypoints.cli.options import AsJson, ConfigFile
 from entrypoints.cli.output import print_json, print_pairs
 from entrypoints.config import Config, load_config
-from entrypoints.config_schema import ProviderConfig
-from entrypoints.config_source import EnvText
 from entrypoints.shapes import Shape
 
 PASSWORD = re.compile(r"(?<=://)([^:/@?]*):.*@")
@@ -27,8 +25,8 @@ def check(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Say whether `serve` would start with it; with exit code 2, what is wrong."""
     loaded = load_config(config)
     loaded.check_for_serving()
-    for provider in loaded.providers.values():
-        _resolve(provider)
+    for name in loaded.providers:
+        make_provider(loaded, name)
     found = summary(loaded)
     if as_json:
         print_json({"ok": True, **found})
@@ -73,14 +71,6 @@ def _routes(settings: Settings) -> list[Shape]:
         }
         for one in settings.routes.values()
     ]
-
-
-def _resolve(provider: ProviderConfig) -> None:
-    """Raises ConfigError where a variable that its connection needs is not set."""
-    for field in dataclasses.fields(provider):
-        value = getattr(provider, field.name)
-        if isinstance(value, EnvText):
-            value.resolve()
 
 
 def _provider(one: Shape) -> str:

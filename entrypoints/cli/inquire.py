@@ -16,8 +16,9 @@ from application.reading import Reader
 from domain.errors import NotRequested
 from entrypoints import shapes
 from entrypoints.bootstrap import open_reader
+from entrypoints.cli.database import database_errors
 from entrypoints.cli.options import AsJson, ConfigFile
-from entrypoints.cli.output import CannotDo, clock, columns, console, database_errors, print_json
+from entrypoints.cli.output import CannotDo, clock, columns, console, print_json
 from entrypoints.config import Config, load_config
 
 T = TypeVar("T")

@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from entrypoints.cli.output import FINE, NOT, USAGE, BadUsage, CannotDo, print_error
 from entrypoints.config_source import ConfigError
@@ -36,8 +35,8 @@ COMMANDS = (
 app = App(
     name="stagepost",
     help="Accepts an email once, makes it durable, and gets it out through a provider that is fit to carry it.",
-    version=lambda: version("stagepost"),
-    default_parameter=Parameter(negative=()),
+    version=lambda: _version(),
+    default_parameter=Parameter(negative=(), show_default=False),
     exit_on_error=False,
     print_error=False,
     result_action="return_value",
@@ -53,7 +52,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
         code = app(sys.argv[1:] if tokens is None else tokens)
         sys.stdout.flush()
     except CycloptsError as error:
-        print_error(f"{error} See `stagepost --help`.")
+        print_error(f"{_told(error)} See `stagepost --help`.")
         return USAGE
     except (BadUsage, ConfigError) as error:
         print_error(str(error))
@@ -68,3 +67,15 @@ def main(tokens: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT
     return code if isinstance(code, int) else FINE
+
+
+def _told(error: CycloptsError) -> str:
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"There is no place for {', '.join(map(repr, error.unused_tokens))} here."
+    return str(error)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("stagepost")

@@ -6,14 +6,12 @@ from contextlib import nullcontext
 
 from cyclopts import App
 
-from entrypoints import lockfile
 from entrypoints.bootstrap import MigrationStatus, migrate, migration_status
+from entrypoints.cli.database import acquire_lock, database_errors, require_database
 from entrypoints.cli.options import AsJson, ConfigFile
-from entrypoints.cli.output import FINE, NOT, database_errors, print_json
-from entrypoints.config import Config, load_config
+from entrypoints.cli.output import FINE, NOT, print_json
+from entrypoints.config import load_config
 from entrypoints.shapes import Shape
-
-LOCK_WAIT_S = 5.0
 
 app = App(name="migrate")
 
@@ -25,7 +23,8 @@ def migrate_now(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     with database_errors():
         before = migration_status(loaded)
         if before.pending:
-            _migrate(loaded)
+            with acquire_lock(loaded) or nullcontext():
+                migrate(loaded)
     head = before.head
     if as_json:
         print_json({"before": before.current, "now": head})
@@ -36,8 +35,10 @@ def migrate_now(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
 @app.command
 def status(*, config: ConfigFile = None, as_json: AsJson = False) -> int:
     """Show whether the database is at this version; exit code 1: it isn't."""
+    loaded = load_config(config)
     with database_errors():
-        found = migration_status(load_config(config))
+        require_database(loaded)
+        found = migration_status(loaded)
     if as_json:
         print_json(_shape(found))
     elif found.pending:
@@ -45,12 +46,6 @@ def status(*, config: ConfigFile = None, as_json: AsJson = False) -> int:
     else:
         print(f"fine: the database is {_at(found.current)}")
     return NOT if found.pending else FINE
-
-
-def _migrate(config: Config) -> None:
-    path = config.sqlite_path()
-    with nullcontext() if path is None else lockfile.acquire(path, wait_s=LOCK_WAIT_S):
-        migrate(config)
 
 
 def _shape(found: MigrationStatus) -> Shape:

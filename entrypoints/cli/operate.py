@@ -14,7 +14,8 @@ from entrypoints.config import load_config
 from entrypoints.shapes import Shape
 
 Refs = Annotated[
-    list[str], Parameter(name="ID", help="The ids that the requests had, or the email_ids that they got.")
+    list[str],
+    Parameter(name="ID", help="One or more: the ids that the requests had, or the email_ids that they got."),
 ]
 Risk = Annotated[
     bool, Parameter(help="Also send what may have been sent already: somebody may get it twice.")
@@ -44,19 +45,18 @@ def _each(writer: Writer, refs: Sequence[str], act: Callable[[str], Shape], as_j
     answers: list[Shape] = []
     for ref in refs:
         try:
-            answer = act(ref)
+            answers.append(act(ref))
         except CannotDo as error:
-            answer = {"id": ref, "error": str(error)}
-        answers.append(answer)
+            answers.append({"id": ref, "error": str(error)})
         if not as_json:
-            _print(answer)
+            _print(ref, answers[-1])
     if as_json:
         print_json({"data": answers})
     return NOT if any("error" in answer for answer in answers) else FINE
 
 
-def _print(answer: Shape) -> None:
+def _print(ref: str, answer: Shape) -> None:
     if "error" in answer:
-        print_error(f"{answer['id']}: {answer['error']}")
+        print_error(f"{ref}: {answer['error']}")
     else:
-        print(f"{answer['id']}: {answer['status']}", flush=True)
+        print(f"{ref}: {answer['status']}", flush=True)

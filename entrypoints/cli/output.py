@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,21 +24,6 @@ class CannotDo(Exception):
 
 class BadUsage(Exception):
     """The command was asked for something that makes no sense (exit 2)."""
-
-
-@contextmanager
-def database_errors() -> Iterator[None]:
-    """Whatever keeps us from the database becomes CannotDo."""
-    from application.ports import StoreUnavailable
-    from entrypoints.bootstrap import DatabaseMissing, NotMigrated
-    from entrypoints.lockfile import Locked
-
-    try:
-        yield
-    except (DatabaseMissing, NotMigrated, Locked) as error:
-        raise CannotDo(str(error)) from error
-    except StoreUnavailable as error:
-        raise CannotDo(f"the database can't be used: {error}") from error
 
 
 def print_json(shape: Mapping[str, Any]) -> None:

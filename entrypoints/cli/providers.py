@@ -33,8 +33,8 @@ def list_all(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
         _print(found)
 
 
-@app.command
-def test(name: Name, /, *, config: ConfigFile = None, as_json: AsJson = False) -> int:
+@app.command(name="test")
+def try_out(name: Name, /, *, config: ConfigFile = None, as_json: AsJson = False) -> int:
     """Connect and log in as an attempt would, and send nothing."""
     loaded = load_config(config)
     if name not in loaded.providers:

@@ -68,11 +68,10 @@ class Remote:
             return CannotDo(
                 f"the service at {self._url} refuses the token: use the configuration that it runs with"
             )
-        said = problem.get("detail") or problem.get("title") or "no reason given"
-        errors = problem.get("errors")
-        if status == 422 and errors:
-            return BadUsage("; ".join(f"{one.get('field')}: {one.get('detail')}" for one in errors))
-        return CannotDo(f"{said}" if status < 500 else f"the service at {self._url} can't do it now: {said}")
+        said = str(problem.get("detail") or problem.get("title") or f"HTTP {status}")
+        if problem.get("code") == "invalid_request":
+            return BadUsage(said)
+        return CannotDo(said)
 
 
 def _part(text: str) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-import mimetypes
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -17,11 +16,11 @@ from entrypoints.cli.writing import open_writer
 from entrypoints.config import load_config
 
 STDIN = "-"
-UNKNOWN_TYPE = "application/octet-stream"
 
 
-def _option(name: str, says: str) -> Parameter:
-    return Parameter(name=f"--{name}", help=says)
+def _option(name: str, says: str, *, any_text: bool = False) -> Parameter:
+    # A text may well begin with a hyphen, or be nothing else.
+    return Parameter(name=f"--{name}", help=says, allow_leading_hyphen=any_text)
 
 
 Several = list[str] | None
@@ -30,14 +29,18 @@ One = str | None
 
 def send(
     *,
-    to: Annotated[Several, _option("to", "Who gets it, like 'Ann <ann@example.org>'. Again for more.")] = None,
+    to: Annotated[
+        Several, _option("to", "Who gets it, like 'Ann <ann@example.org>'. Again for more.")
+    ] = None,
     cc: Annotated[Several, _option("cc", "Who gets a copy, for all to see.")] = None,
     bcc: Annotated[Several, _option("bcc", "Who gets a copy that the others don't know of.")] = None,
     sender: Annotated[One, _option("from", "Who sends it; default: `from` of the configuration.")] = None,
     reply_to: Annotated[Several, _option("reply-to", "Where answers go.")] = None,
     subject: Annotated[One, _option("subject", "Its subject.")] = None,
-    body: Annotated[One, _option("body", "Its text; - reads it from standard input.")] = None,
-    html: Annotated[One, _option("html", "The same as HTML; - reads it from standard input.")] = None,
+    body: Annotated[
+        One, _option("body", "Its text; - or neither this nor --html: read it from standard input.")
+    ] = None,
+    html: Annotated[One, _option("html", "The same as HTML; -: read it from standard input.")] = None,
     attach: Annotated[list[Path] | None, _option("attach", "A file that goes along. Again for more.")] = None,
     header: Annotated[Several, _option("header", "A header, 'Name: value'. Again for more.")] = None,
     tag: Annotated[Several, _option("tag", "A tag: routes may match it. Again for more.")] = None,
@@ -50,7 +53,7 @@ def send(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hand in one email. Without --body and --html its text is read from standard input."""
+    """Hand in one email."""
     if body is None and html is None:
         body = STDIN
     if body == STDIN and html == STDIN:
@@ -73,7 +76,7 @@ def send(
         "on_uncertain": on_uncertain,
     }
     document = json.dumps({key: value for key, value in given.items() if value is not None}).encode()
-    with open_writer(load_config(config), creates=True) as writer:
+    with open_writer(load_config(config), accepts=True) as writer:
         receipt = writer.send(document)
     if as_json:
         print_json(receipt)
@@ -104,15 +107,10 @@ def _headers(given: Several) -> dict[str, str] | None:
     return headers
 
 
-def _attachment(file: Path) -> dict[str, Any]:
+def _attachment(file: Path) -> dict[str, str]:
     try:
         data = file.read_bytes()
     except OSError as error:
         raise BadUsage(f"--attach {file}: {error.strerror}") from error
-    content_type, encoding = mimetypes.guess_type(file.name)
-    return {
-        "filename": file.name,
-        # A compressed file is what it is, not what is in it.
-        "content_type": UNKNOWN_TYPE if encoding or content_type is None else content_type,
-        "content": base64.b64encode(data).decode(),
-    }
+    # Without a content_type: whoever accepts it tells from the name, the same way for everybody.
+    return {"filename": file.name, "content": base64.b64encode(data).decode()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 from collections.abc import Callable
@@ -13,34 +12,31 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from entrypoints import lockfile
+from entrypoints.cli.database import acquire_lock, database_errors
 from entrypoints.cli.options import ConfigFile
-from entrypoints.cli.output import CannotDo, database_errors
+from entrypoints.cli.output import CannotDo
 from entrypoints.config import Config, dev_config, load_config
 from entrypoints.config_schema import SandboxConfig
 from entrypoints.logs import configure_logging
-
-LOCK_WAIT_S = 5.0
-"""A service that is being replaced has this long to let go of the database."""
 
 DEV_FOLDER = Path("var")
 
 NoWorker = Annotated[bool, Parameter(help="Send nothing: others do (on PostgreSQL), or nobody yet.")]
 
 
-def serve(*, no_worker: NoWorker = False, config: ConfigFile = None) -> None:
+def serve(*, no_worker: NoWorker = False, config: ConfigFile = None) -> int:
     """Take emails in over HTTP, and send them. SIGTERM ends it in order."""
-    _serve(load_config(config), worker=not no_worker)
+    return _serve(load_config(config), worker=not no_worker)
 
 
-def dev() -> None:
+def dev() -> int:
     """Try it: API and worker, all under ./var, each email a file in ./var/outbox.
 
     Takes no configuration file; environment variables count, like STAGEPOST__LISTEN=127.0.0.1:9000.
     """
     config = dev_config(DEV_FOLDER)
     DEV_FOLDER.mkdir(exist_ok=True)
-    _serve(config, worker=True, greet=lambda url: print(banner(config, url), flush=True))
+    return _serve(config, worker=True, greet=lambda url: print(banner(config, url), flush=True))
 
 
 def worker(*, config: ConfigFile = None) -> int:
@@ -64,7 +60,7 @@ def banner(config: Config, url: str) -> str:
     where += [] if database is None else [f"  database  {_near(database)}"]
     request = '{"id": "hello-1", "to": "you@example.org", "subject": "Hello", "body": "It works."}'
     lines = [
-        f"Stagepost {version('stagepost')}, to try it out: nothing leaves this machine.",
+        f"Stagepost {version('stagepost')}, to try it out.",
         "",
         *where,
         "",
@@ -81,21 +77,21 @@ def banner(config: Config, url: str) -> str:
     return "\n".join(lines)
 
 
-def _serve(config: Config, *, worker: bool, greet: Callable[[str], None] = lambda url: None) -> None:
+def _serve(config: Config, *, worker: bool, greet: Callable[[str], None] = lambda url: None) -> int:
     from entrypoints.bootstrap import open_service
     from entrypoints.http.app import HttpOptions, create_app
-    from entrypoints.http.server import bind, serve
+    from entrypoints.http.server import CannotListen, bind, run, serve
 
     config.check_for_serving()
     _until_it_runs(config)
     with ExitStack() as held, database_errors():
-        lock = _lock(config)
+        lock = acquire_lock(config)
         if lock is not None:
             held.enter_context(lock)
         try:
             sock = held.enter_context(bind(config.listen))
-        except OSError as error:
-            raise CannotDo(f"can't listen on {config.listen}: {error.strerror}") from error
+        except CannotListen as error:
+            raise CannotDo(str(error)) from error
         service = open_service(config, worker=worker)
 
         def on_listening(url: str) -> None:
@@ -104,17 +100,15 @@ def _serve(config: Config, *, worker: bool, greet: Callable[[str], None] = lambd
             greet(url)
 
         tokens = config.tokens()
-        asyncio.run(serve(service, create_app(service, HttpOptions()), sock, on_listening))
-
-
-def _lock(config: Config) -> lockfile.Lock | None:
-    path = config.sqlite_path()
-    if path is None:
-        return None
-    try:
-        return lockfile.acquire(path, wait_s=LOCK_WAIT_S)
-    except OSError as error:
-        raise CannotDo(f"{error.filename}: {error.strerror}") from error
+        options = HttpOptions(
+            admin_token=tokens.admin,
+            send_token=tokens.send,
+            request_max=config.limits.request_max,
+            default_from=config.default_from,
+            loopback_only=config.listen.loopback,
+            version=version("stagepost"),
+        )
+        return run(serve(service, create_app(service, options), sock, on_listening))
 
 
 def _until_it_runs(config: Config) -> None:

@@ -7,32 +7,33 @@ HTTP, with the configured token; if it is nobody, the command is the writer for 
 from __future__ import annotations
 
 import asyncio
-import http.client
-import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
-from urllib.parse import quote, urlsplit
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from application.committer import Overloaded
 from application.operate import UnknownProvider
+from application.ports import StoreUnavailable
+from application.projections.emails import Status
 from domain.errors import Refused
 from entrypoints import lockfile, shapes
-from entrypoints.bootstrap import DatabaseMissing, open_service
-from entrypoints.cli.output import BadUsage, CannotDo, database_errors
+from entrypoints.bootstrap import open_service
+from entrypoints.cli.database import database_errors, lock_or_url, require_database
+from entrypoints.cli.output import BadUsage, CannotDo
+from entrypoints.cli.remote import Remote
 from entrypoints.config import Config
+from entrypoints.config_source import suggestion
 from entrypoints.logs import configure_logging
 from entrypoints.service import Service
 from entrypoints.shapes import Shape
 
 T = TypeVar("T")
 
-LOCK_WAIT_S = 5.0
-"""For an owner that is about to end, or about to listen."""
-ANSWER_MAX_S = 60.0
-"""A service that takes longer than this to answer one request is not going to."""
 OPERATOR = "operator"
 """Who acts, as events record it: no person's name belongs there."""
+LOG_LEVEL = "warning"
+"""A command says what it did; its log is for what it can't say."""
 
 
 class Writer(Protocol):
@@ -48,33 +49,26 @@ class Writer(Protocol):
         """Call an email off."""
 
     def provider(self, name: str, action: str) -> Shape:
-        """`pause`, `resume` or `reset` a provider."""
+        """`pause`, `resume` or `reset` a provider; how it stands then."""
 
 
 @contextmanager
-def open_writer(config: Config, *, creates: bool = False) -> Iterator[Writer]:
-    """The way to write. `creates`: it makes sense to begin with a database that isn't there yet."""
+def open_writer(config: Config, *, accepts: bool = False) -> Iterator[Writer]:
+    """The way to write. `accepts`: to take emails in, which needs a provider, and may begin a new database."""
     path = config.sqlite_path()
     if path is None:
-        with _direct(config) as writer:
+        with _direct(config, accepts) as writer:
             yield writer
         return
     with database_errors():
-        if not creates and not path.exists():
-            raise DatabaseMissing(f"there is no database at {path}; `stagepost serve` makes one")
-        try:
-            lock = lockfile.acquire(path, wait_s=LOCK_WAIT_S, or_url=True)
-        except lockfile.Locked as error:
-            if error.url is None:
-                raise
-            lock = None
-            url = error.url
-        except OSError as error:
-            raise CannotDo(f"{error.filename}: {error.strerror}") from error
-    if lock is None:
-        yield Remote(url, config)
+        if not path.exists() and lockfile.read(path) is None:
+            # Before anything is made: a mistyped command leaves no files behind.
+            config.require_providers() if accepts else require_database(config)
+        way = lock_or_url(path)
+    if isinstance(way, str):
+        yield Remote(way, config.tokens())
         return
-    with lock, _direct(config) as writer:
+    with way, _direct(config, accepts) as writer:
         yield writer
 
 
@@ -87,12 +81,69 @@ class Direct:
         self._runner = runner
 
     def send(self, document: bytes) -> Shape:
-        raise NotImplementedError
+        """Accept an email; it is sent once a worker runs."""
+        from entrypoints.http.intake import Intake
+        from entrypoints.http.problems import Problem
+
+        try:
+            request = Intake(self._config.default_from).request(document, now=self._service.clock.now())
+        except Problem as problem:
+            raise BadUsage(problem.detail) from problem
+        return shapes.receipt(self._run(self._service.acceptor.accept(request)))
 
     def retry(self, ref: str, accept_duplicate_risk: bool) -> Shape:
+        """Reopen a failed email, let a held one go."""
         operator = self._service.operator
-        status = self._run(operator.retry(ref, OPERATOR, accept_duplicate_risk=accept_duplicate_risk))
-        return shapes.acted(ref, status)
+        return self._act(ref, operator.retry(ref, OPERATOR, accept_duplicate_risk=accept_duplicate_risk))
 
     def cancel(self, ref: str) -> Shape:
-        return shapes.acted(ref, self._run(self._service.operator.cancel(ref, OPERATOR)))
+        """Call an email off."""
+        return self._act(ref, self._service.operator.cancel(ref, OPERATOR))
+
+    def provider(self, name: str, action: str) -> Shape:
+        """`pause`, `resume` or `reset` a provider."""
+        operator = self._service.operator
+        act = {"pause": operator.pause, "resume": operator.resume, "reset": operator.reset}[action]
+        self._run(act(name, OPERATOR))
+        found = self._run(self._service.reader.providers())
+        return next(shapes.provider(one) for one in found if one.name == name)
+
+    def _act(self, ref: str, work: Awaitable[Status]) -> Shape:
+        status = self._run(work)
+        return shapes.acted(self._run(self._service.reader.status(ref)), status)
+
+    def _run(self, work: Awaitable[T]) -> T:
+        async def awaited() -> T:
+            return await work
+
+        try:
+            return self._runner.run(awaited())
+        except Refused as error:
+            raise CannotDo(error.reason) from error
+        except UnknownProvider as error:
+            raise CannotDo(no_provider(self._config, str(error))) from error
+        except Overloaded as error:
+            raise CannotDo("more is waiting than may wait; nothing was accepted, try again later") from error
+        except StoreUnavailable as error:
+            raise CannotDo(f"the database can't be used: {error}") from error
+
+
+def no_provider(config: Config, name: str) -> str:
+    """What to say about a provider that is not there."""
+    return f'there is no provider "{name}"; {suggestion(name, config.providers)}'
+
+
+@contextmanager
+def _direct(config: Config, accepts: bool) -> Iterator[Direct]:
+    if accepts:
+        config.require_providers()
+    configure_logging(LOG_LEVEL, config.log.format)
+    with asyncio.Runner() as runner:
+        with database_errors():
+            service = open_service(config, worker=False)
+        try:
+            with database_errors():
+                runner.run(service.start())
+            yield Direct(config, service, runner)
+        finally:
+            runner.run(service.stop())

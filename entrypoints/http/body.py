@@ -85,4 +85,6 @@ class Bodies:
                 self._held -= size
 
     def _too_large(self) -> Problem:
-        return Problem(413, "too_large", f"A request may have {self._octets_max} octets (limits.request_max).")
+        return Problem(
+            413, "too_large", f"A request may have {self._octets_max} octets (limits.request_max)."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -31,27 +31,6 @@ STORE_RETRY_AFTER_S = 5
 """A database that restarts is back in seconds."""
 
 
-class FieldError(msgspec.Struct, frozen=True):
-    """One field, as it is named in the request (`attachments[1].content`), and what is wrong with it."""
-
-    field: str
-    message: str
-
-
-class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
-    title: str
-    status: int
-    detail: str
-    code: str
-    errors: tuple[FieldError, ...] | None = None
-    problems: tuple[str, ...] | None = None
-    alerts: tuple[str, ...] | None = None
-
-
-class _Typed(_Body, frozen=True, tag_field="type", tag="about:blank"):
-    """RFC 9457 §4.2.1: the status says it all; what more there is to tell is in `code`."""
-
-
 class Problem(Exception):
     """A request that is not done, and why."""
 
@@ -61,26 +40,32 @@ class Problem(Exception):
         code: str,
         detail: str,
         *,
-        errors: Iterable[FieldError] | None = None,
         headers: Mapping[str, str] | None = None,
+        **members: object,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
-        self.errors = None if errors is None else tuple(errors)
         self.headers = headers
+        self.members = members
 
     def response(self) -> Response:
-        """The answer that says so."""
-        body = _Typed(
-            title=HTTPStatus(self.status).phrase,
-            status=self.status,
-            detail=self.detail,
-            code=self.code,
-            errors=self.errors,
-        )
+        """The answer that says so. RFC 9457 §4.2.1: with about:blank the status says what kind of problem it is."""
+        body = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            **self.members,
+        }
         return Response(msgspec.json.encode(body), self.status, self.headers, MEDIA_TYPE)
+
+
+def bad_field(field: str, message: str) -> dict[str, str]:
+    """One of a problem's `errors`: the field as it is named in the request, and what is wrong with it."""
+    return {"field": field, "message": message}
 
 
 class Errors:
@@ -88,24 +73,39 @@ class Errors:
 
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
+        self._heard = 0
         self._unlisted = 0
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
+    @property
+    def full(self) -> bool:
+        """Whether more of them are hardly worth a look."""
+        return self._heard >= ERRORS_MAX
+
     def add(self, field: str, message: str) -> None:
         """`message` goes on where the field's name ends: `is required`."""
+        # What a client calls a field may be anything, half a surrogate pair too.
+        field = field[:FIELD_MAX].encode(errors="backslashreplace").decode()
+        self._heard += 1
+        if field in self._found:
+            return
         if len(self._found) < ERRORS_MAX:
-            self._found.setdefault(field[:FIELD_MAX], message)
-        elif field[:FIELD_MAX] not in self._found:
+            self._found[field] = message
+        else:
             self._unlisted += 1
+
+    def mentions(self, field: str) -> bool:
+        """Whether anything is wrong with the field or an entry of it."""
+        return any(one == field or one.startswith(f"{field}[") for one in self._found)
 
     def problem(self) -> Problem:
         """All of it as one refusal."""
         told = [f"{field} {message}".lstrip() for field, message in list(self._found.items())[:TOLD_MAX]]
         more = len(self._found) - len(told) + self._unlisted
         detail = "; ".join(told) + (f"; and {more} more" if more else "")
-        errors = [FieldError(field, message) for field, message in self._found.items()]
+        errors = [bad_field(field, message) for field, message in self._found.items()]
         return Problem(422, "invalid_request", detail, errors=errors)
 
 
@@ -121,11 +121,13 @@ def problem_of(error: Exception) -> Problem:
         case NotRequested():
             return Problem(404, "not_found", error.reason)
         case KeyMisused():
-            return Problem(422, code_of(error), error.reason, errors=[FieldError("id", error.reason)])
+            return Problem(422, code_of(error), error.reason, errors=[bad_field("id", error.reason)])
         case Refused():
             return Problem(409, code_of(error), error.reason)
         case UnknownProvider():
-            return Problem(404, code_of(error), "There is no provider of that name; GET /providers lists them.")
+            return Problem(
+                404, code_of(error), "There is no provider of that name; GET /providers lists them."
+            )
         case Overloaded():
             detail = "More is waiting than may wait; nothing was accepted. Try again later."
             return unavailable(code_of(error), detail, error.retry_after_s)

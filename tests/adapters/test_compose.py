@@ -129,6 +129,7 @@ def test_many_references_are_folded() -> None:
         ("x" * 998 + "\n" + "y" * 999, "quoted-printable"),
         ("Grüße, und sonst ein deutscher Text", "quoted-printable"),
         ("日本語のテキストです。", "base64"),
+        ("one octet of no text: \0", "quoted-printable"),
     ],
 )
 def test_a_text_is_encoded_only_where_it_must_be(text: str, encoding: str) -> None:
@@ -171,6 +172,7 @@ def test_a_local_part_beyond_ascii_needs_smtputf8(field: str) -> None:
         ('Ann "B." Bell', '"Ann \\"B.\\" Bell" <'),
         ("back\\slash", '"back\\\\slash" <'),
         ("=?utf-8?q?x?=", "=?utf-8?b?PT91dGYtOD9xP3g/PQ==?= <"),
+        ("a," * 40, "=?utf-8?"),
         ("", "a@"),
     ],
 )
@@ -187,6 +189,7 @@ def test_a_name_is_written_as_plainly_as_it_can_be(name: str, written: str) -> N
         ("bill.pdf", 'attachment;\r\n filename="bill.pdf"\r\n'),
         ('a "b".pdf', 'attachment;\r\n filename="a \\"b\\".pdf"\r\n'),
         ("Größe.pdf", "attachment;\r\n filename*=utf-8''Gr%C3%B6%C3%9Fe.pdf\r\n"),
+        ("Größe 1.pdf", "attachment;\r\n filename*=utf-8''Gr%C3%B6%C3%9Fe%201.pdf\r\n"),
         ("x" * 70, f"attachment;\r\n filename*0*=utf-8''{'x' * 20};\r\n filename*1*={'x' * 20};\r\n"),
         ("", "attachment\r\n"),
     ],

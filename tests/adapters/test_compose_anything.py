@@ -18,19 +18,40 @@ from domain.content import HEADER_LINE_MAX, Address, Attachment, Content
 from domain.headers import header_problem, text_problem
 from tests.adapters.reading import BILL, DATE, PLAIN, composed, head, lines_of, parsed, shape
 
-# Everything but controls and surrogates, which the intake refuses; ASCII and white space more often.
-words = st.text(
-    st.one_of(
-        st.characters(exclude_categories=["Cc", "Cs"]),
-        st.sampled_from("ab  ,;:<>@()[]\"\\'.=?_%*/ü漢🐎"),
-    ),
-    max_size=90,
+# Everything but controls and surrogates, which the intake refuses; and lengths and mixtures as people write them.
+scraps = [
+    "a",
+    " ",
+    "  ",
+    "order ",
+    "Grüße",
+    "ü",
+    "漢字",
+    "🐎",
+    ", ",
+    '"',
+    "\\",
+    "=?",
+    "?=",
+    "_",
+    "%",
+    "<",
+    ">",
+    "@",
+    "(",
+    "x" * 70,
+]
+words = st.one_of(
+    st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=90),
+    st.lists(st.sampled_from(scraps), max_size=25).map("".join),
+    st.lists(st.sampled_from(["order ", "ordinary ", "ü", "ß "]), min_size=8, max_size=40).map("".join),
 )
+ends = ["\r\n", "\n", "\r", "\n\r", " \n", "\t\r\n", "\n.\n", "=\n", "\x0b", "\x0c", "\u2028", "\x1b"]
 bodies = st.one_of(
-    st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("a \r\n\t.=ü"))),
+    st.lists(st.sampled_from([*scraps, *ends]), max_size=30).map("".join),
     st.integers(990, 1010).map(lambda size: "x" * size + "\nend"),
-    st.lists(words, max_size=4).map("\r\n".join),
-).map(lambda text: text.replace("\0", ""))
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+)
 locals_ = st.from_regex(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\.[a-z0-9]{1,8})?", fullmatch=True)
 domains = st.sampled_from(["example.org", "bücher.example", "xn--bcher-kva.example", "a.b.c.example"])
 addresses = st.builds(
@@ -139,6 +160,26 @@ def test_headers_are_folded(content: Content) -> None:
             or line.startswith(("Message-ID", "X-"))
         )
         assert line.strip()
+
+
+@given(words)
+def test_a_subject_reads_back(subject: str) -> None:
+    """White space at its ends too, and what looks like an encoded word."""
+    assert subject == parsed(composed(replace(PLAIN, subject=subject)))["Subject"]
+
+
+@given(bodies)
+def test_a_text_reads_back(text: str) -> None:
+    """Line by line, whatever its lines ended with."""
+    assert lines_of(text) == parsed(composed(replace(PLAIN, text=text))).get_content()
+
+
+@given(words)
+def test_a_filename_reads_back(filename: str) -> None:
+    """In one piece or in many."""
+    message = parsed(composed(replace(PLAIN, attachments=(replace(BILL, filename=filename),))))
+
+    assert [filename or None] == [part.get_filename() for part in message.iter_attachments()]
 
 
 @given(words)

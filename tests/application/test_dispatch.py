@@ -29,7 +29,7 @@ from tests.support.virtual import T0, VirtualClock, run_virtually
 
 
 def scripted(name: str, clock: VirtualClock, *script: str) -> ScriptedProvider:
-    return ScriptedProvider(name, parse_script(script or ["accept"]), sleep=clock.sleep)
+    return ScriptedProvider(name=name, script=parse_script(script or ["accept"]), sleep=clock.sleep)
 
 
 def test_an_email_goes_out_through_the_first_provider() -> None:
@@ -93,7 +93,7 @@ def test_deferred_recipients_are_tried_again_alone() -> None:
     """A partly accepted email goes on with those who were put off, and nobody gets a second copy."""
 
     async def main(clock: VirtualClock) -> None:
-        provider = scripted("one", clock, "accept; defer 1; refuse 2", "accept")
+        provider = scripted("one", clock, "accept defer=1 refuse=2", "accept")
         world = World(clock, settings("one"), {"one": provider})
         await world.worker()
         to = ("a@example.org", "b@example.org", "c@example.org")
@@ -130,7 +130,7 @@ def test_with_hold_a_lost_answer_waits_for_an_operator() -> None:
     """Held, and then either the operator takes the risk or it expires as outcome_unknown."""
 
     async def main(clock: VirtualClock) -> None:
-        provider = scripted("one", clock, "lost", "accept")
+        provider = scripted("one", clock, "lost", "accept", "accept")
         world = World(clock, settings("one", on_uncertain=OnUncertain.HOLD), {"one": provider})
         await world.worker()
         first, second = await world.send("a"), await world.send("b")

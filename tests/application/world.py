@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -70,7 +70,7 @@ class World:
         self.ids = SeededIds()
         self.logbook = Logbook()
         self.supervisor = Supervisor(self.logbook)
-        self.committer = Committer(self.store, inline, self._wake)
+        self.committer = Committer(self.store, inline, self._committed)
         self.acceptor = Acceptor(
             store=self.store,
             committer=self.committer,
@@ -78,7 +78,6 @@ class World:
             clock=clock,
             ids=self.ids,
             settings=configured,
-            logbook=self.logbook,
         )
         self.operator = Operator(
             store=self.store,
@@ -102,7 +101,7 @@ class World:
             "logbook": self.logbook,
         }
         keeper = LeaseKeeper(worker=name, **common)
-        dispatcher = Dispatcher(providers=self.providers, lease=keeper, **common)
+        dispatcher = Dispatcher(providers=self.providers, lease=keeper, poll_s=5.0, **common)
         await keeper.acquire()
         self.supervisor.start(f"lease {name}", keeper.run(lambda: dispatcher.holds))
         self.supervisor.start(name, dispatcher.run())
@@ -139,17 +138,22 @@ class World:
 
     async def until(self, holds: Callable[[], bool], within: timedelta = timedelta(hours=30)) -> None:
         """Let time pass until something holds."""
-        last = self.clock.now() + within
+        begun = self.clock.now()
+        last = begun + within
         while not holds():
             if self.clock.now() > last:
                 raise AssertionError(f"not within {within}")
             assert not self.supervisor.dead, self.supervisor.dead
-            await self.clock.sleep(0.05)
+            await self.clock.sleep(0.05 if self.clock.now() - begun < timedelta(seconds=30) else 5)
 
     async def ended(self, email_id: str) -> EmailView:
         """The email once it has reached its end."""
         await self.until(lambda: self.view(email_id).email.end is not None)
         return self.view(email_id)
+
+    def _committed(self, events: Iterable[Recorded]) -> None:
+        self.logbook.recorded(events)
+        self._wake()
 
     def _wake(self) -> None:
         for dispatcher in self.workers.values():

@@ -2,7 +2,7 @@
 
 An adapter joins with a `Bench`: itself, a stand-in for its provider, and how to make that behave. In its test module:
 
-    class TestMyProvider(ProviderContract):
+    class TestMyProvider(FallibleProviderContract):
         @pytest.fixture
         async def bench(self) -> AsyncIterator[Bench]: ...
 """
@@ -10,6 +10,7 @@ An adapter joins with a `Bench`: itself, a stand-in for its provider, and how to
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum, unique
 from typing import Protocol
@@ -70,6 +71,8 @@ class Bench(Protocol):
     provider: Provider
     reactions: frozenset[Reaction]
     """What the stand-in can be told, and what this kind of provider can say at all."""
+    sees_recipients: bool
+    """Whether `copies` can tell one recipient of an email from another."""
 
     async def tell(self, reaction: Reaction) -> None:
         """From now on react like this. Everything before the first call is accepted."""
@@ -117,9 +120,8 @@ async def send(provider: Provider, what: Submission) -> Outcome:
     return outcome
 
 
-async def until(condition: str, holds: object) -> None:
+async def until(condition: str, holds: Callable[[], bool]) -> None:
     """Wait for what the other side has to notice first."""
-    assert callable(holds)
     for _ in range(200):
         if holds():
             return
@@ -128,17 +130,7 @@ async def until(condition: str, holds: object) -> None:
 
 
 class ProviderContract:
-    """The suite."""
-
-    @pytest.fixture
-    def can(self, bench: Bench) -> object:
-        """Skip what this kind of provider can't say."""
-
-        def check(*reactions: Reaction) -> None:
-            if missing := set(reactions) - bench.reactions:
-                pytest.skip(f"no such provider {' or '.join(sorted(missing))}")
-
-        return check
+    """What holds of every provider. Each test gets a fresh `bench`."""
 
     async def test_what_is_accepted_was_taken_once(self, bench: Bench) -> None:
         """`Accepted` names everybody the submission carries, and the provider has one copy for each."""
@@ -158,5 +150,175 @@ class ProviderContract:
 
         assert isinstance(outcome, Accepted)
         assert (1, 3) == outcome.accepted
-        taken = [bench.copies(what.email_id, f"reader{index}@example.net") for index in range(4)]
-        assert [0, 1, 0, 1] == taken
+        if bench.sees_recipients:
+            everybody = [f"reader{index}@example.net" for index in range(4)]
+            assert [0, 1, 0, 1] == [bench.copies(what.email_id, address) for address in everybody]
+
+    async def test_sends_may_overlap(self, bench: Bench) -> None:
+        """More at once than there are connections: each is taken exactly once."""
+        what = [submission(number) for number in range(1, 41)]
+
+        outcomes = await asyncio.gather(*(send(bench.provider, one) for one in what))
+
+        assert all(isinstance(outcome, Accepted) for outcome in outcomes)
+        assert [1] * 40 == [bench.copies(one.email_id, one.addresses[0]) for one in what]
+
+    async def test_the_same_key_is_honoured_or_not_claimed(self, bench: Bench) -> None:
+        """With a `key_ttl` a repeat gets the first answer and makes no copy; without one every try makes a copy."""
+        first = await send(bench.provider, submission(attempt=1))
+        again = await send(bench.provider, submission(attempt=2))
+
+        assert isinstance(first, Accepted)
+        assert isinstance(again, Accepted)
+        copies = bench.copies("email-1", "reader0@example.net")
+        if bench.provider.key_ttl is None:
+            assert 2 == copies
+        else:
+            assert (1, first) == (copies, again)
+
+    async def test_check_says_what_it_saw(self, bench: Bench) -> None:
+        """A sentence, and nothing was sent."""
+        seen = await bench.provider.check()
+
+        assert seen
+        assert 0 == bench.copies("email-1", "reader0@example.net")
+
+    async def test_close_lets_go_of_everything(self, bench: Bench) -> None:
+        """Once, twice, and with connections that wait for the next email."""
+        await asyncio.gather(*(send(bench.provider, submission(number)) for number in range(1, 6)))
+
+        await bench.provider.close()
+        await bench.provider.close()
+
+        await until("every connection is closed", lambda: bench.open_connections() == 0)
+
+    async def test_it_says_what_it_is(self, bench: Bench) -> None:
+        """Name and type, as the configuration has them."""
+        assert bench.provider.name
+        assert bench.provider.type
+
+
+class FallibleProviderContract(ProviderContract):
+    """The same, and what holds of one that can refuse, be away, or lose an answer."""
+
+    @pytest.mark.parametrize("reaction", KINDS)
+    async def test_a_refusal_is_told_as_its_kind(self, bench: Bench, reaction: Reaction) -> None:
+        """What wasn't taken is NotAccepted, of the kind that has the right consequences; and was taken by nobody."""
+        await tell(bench, reaction)
+        what = submission(recipients=(1, 2), of=3)
+
+        outcome = await send(bench.provider, what)
+
+        assert isinstance(outcome, NotAccepted)
+        assert KINDS[reaction] == outcome.kind
+        assert [0, 0] == [bench.copies(what.email_id, address) for address in what.addresses]
+
+    async def test_refused_recipients_are_named(self, bench: Bench) -> None:
+        """Who is refused for good is told by index, each with the provider's code."""
+        await tell(bench, Reaction.REFUSES_EVERYBODY)
+
+        outcome = await send(bench.provider, submission(recipients=(1, 2), of=3))
+
+        assert [1, 2] == [refusal.index for refusal in outcome.refused]
+        assert all(refusal.code for refusal in outcome.refused)
+
+    async def test_deferred_recipients_are_named(self, bench: Bench) -> None:
+        """Who is put off is told by index."""
+        await tell(bench, Reaction.DEFERS_EVERYBODY)
+
+        outcome = await send(bench.provider, submission(recipients=(1, 2), of=3))
+
+        assert (1, 2) == outcome.deferred
+
+    async def test_one_recipient_refused_does_not_stop_the_others(self, bench: Bench) -> None:
+        """The rest gets its copies, in the same attempt."""
+        await tell(bench, Reaction.REFUSES_THE_SECOND)
+        what = submission(recipients=(0, 2, 3), of=4)
+
+        outcome = await send(bench.provider, what)
+
+        assert isinstance(outcome, Accepted)
+        assert ((0, 3), [2]) == (outcome.accepted, [refusal.index for refusal in outcome.refused])
+        assert [1, 0, 1] == [bench.copies(what.email_id, address) for address in what.addresses]
+
+    async def test_one_recipient_deferred_does_not_stop_the_others(self, bench: Bench) -> None:
+        """It is told apart, so that the next attempt can be for it alone."""
+        await tell(bench, Reaction.DEFERS_THE_SECOND)
+        what = submission(recipients=(0, 2, 3), of=4)
+
+        outcome = await send(bench.provider, what)
+
+        assert isinstance(outcome, Accepted)
+        assert ((0, 3), (2,), ()) == (outcome.accepted, outcome.deferred, outcome.refused)
+        assert [1, 0, 1] == [bench.copies(what.email_id, address) for address in what.addresses]
+
+    async def test_the_wait_a_provider_asks_for_is_passed_on(self, bench: Bench) -> None:
+        """Retry-After in whatever form, in seconds."""
+        await tell(bench, Reaction.THROTTLES)
+
+        outcome = await send(bench.provider, submission())
+
+        assert isinstance(outcome, NotAccepted)
+        assert RETRY_AFTER_S == outcome.retry_after_s
+
+    async def test_a_provider_that_comes_back_is_used_again(self, bench: Bench) -> None:
+        """Nothing of an outage sticks to the adapter."""
+        await send(bench.provider, submission(1))
+        await tell(bench, Reaction.IS_GONE)
+        gone = await send(bench.provider, submission(2))
+        await tell(bench, Reaction.ACCEPTS)
+
+        back = await send(bench.provider, submission(3))
+
+        assert isinstance(gone, NotAccepted)
+        assert isinstance(back, Accepted)
+
+    async def test_a_lost_answer_is_not_called_a_failure(self, bench: Bench) -> None:
+        """The provider has it: to say NotAccepted would make a second copy."""
+        await tell(bench, Reaction.LOSES_THE_ANSWER)
+        what = submission()
+
+        outcome = await send(bench.provider, what)
+
+        assert isinstance(outcome, Unanswered)
+        assert FailureKind.UNCERTAIN == outcome.kind
+        assert 1 == bench.copies(what.email_id, what.addresses[0])
+
+    async def test_waiting_for_an_answer_ends(self, bench: Bench) -> None:
+        """After the adapter's own timeout it is unknown whether it was taken."""
+        await tell(bench, Reaction.NEVER_ANSWERS)
+
+        outcome = await send(bench.provider, submission())
+
+        assert isinstance(outcome, Unanswered)
+
+    async def test_a_cancelled_send_leaves_no_connection(self, bench: Bench) -> None:
+        """Its connection has unknown things in flight: the next email goes over another one."""
+        await tell(bench, Reaction.NEVER_ANSWERS)
+        task = asyncio.create_task(bench.provider.send(submission(1)))
+        await asyncio.sleep(0.05)
+
+        task.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until("the connection is closed", lambda: bench.open_connections() == 0)
+        await tell(bench, Reaction.ACCEPTS)
+        assert isinstance(await send(bench.provider, submission(2)), Accepted)
+
+    @pytest.mark.parametrize("reaction", [Reaction.IS_GONE, Reaction.LOCKS_US_OUT])
+    async def test_check_says_what_is_wrong(self, bench: Bench, reaction: Reaction) -> None:
+        """ProviderUnfit, with a text for whoever set it up."""
+        await tell(bench, reaction)
+
+        with pytest.raises(ProviderUnfit) as unfit:
+            await bench.provider.check()
+
+        assert str(unfit.value)
+
+
+async def tell(bench: Bench, reaction: Reaction) -> None:
+    """Tell the stand-in, or skip: not every kind of provider can say everything."""
+    if reaction not in bench.reactions:
+        pytest.skip(f"there is no {bench.provider.type} provider that {reaction}")
+    await bench.tell(reaction)

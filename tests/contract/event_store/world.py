@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 
-from application.ports import EventStore, Lease, Locked, Plan, Share, Transacted, Waiting
+from application.ports import EventStore, Locked, Plan, Share, Transacted, Waiting
 from application.projections.emails import EmailView, view_of
 from application.projections.gates import Gate, counting_in, openings, provider_gate, touched_by
 from application.projections.inline import InlineViews

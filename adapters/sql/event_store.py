@@ -1,0 +1,114 @@
+"""The event store on SQLite and PostgreSQL: one transaction for each call that writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+from adapters.sql import content_store, leases, log, tables, writer
+from adapters.sql.dialect import Sql
+from adapters.sql.engine import TURNS_MAX, Database, Session
+from adapters.sql.follow import Follower
+from adapters.sql.gates import Gates
+from adapters.sql.statuses import SqlStatuses
+from adapters.sql.transaction import GatesMissing, Transactions
+from application.ports import Clock, Lease, Locked, Plan, StoreUnavailable, Transacted
+from application.recorded import Committed, Conflict, Recorded, StoredContent, Unit
+from domain.circuit import CircuitPolicy
+
+T = TypeVar("T")
+
+NOW = Sql("SELECT clock_timestamp()")
+WAITING = Sql("""
+    SELECT (SELECT count(*) FROM emails WHERE deadline_at IS NOT NULL)
+         + (SELECT count(*) FROM attempts WHERE outcome = 'open')
+""")
+VERSION = Sql("SELECT version_num FROM alembic_version")
+WRITE = Sql("""
+    INSERT INTO checks (name, at) VALUES ('writable', :now) ON CONFLICT (name) DO UPDATE SET at = excluded.at
+""")
+FRESH_S = 1.0
+"""A commit that is not older shows as well as a new one that the database can be written."""
+
+
+class SqlEventStore:
+    """An `EventStore` (see there for what its methods promise) on a migrated database."""
+
+    def __init__(self, database: Database, *, clock: Clock | None, circuit: CircuitPolicy) -> None:
+        """`clock`: stands in for the database's, for leases, gates and the queue."""
+        self._database = database
+        self._clock = clock
+        self._gates = Gates(circuit)
+        self._transactions = Transactions(self._gates, self._now)
+        self._follower = Follower(database)
+        self._committed_at = -FRESH_S
+        self.statuses = SqlStatuses(database)
+
+    def append(self, units: Sequence[Unit]) -> list[Committed | Conflict]:
+        if not units:
+            return []
+        return self._write(partial(writer.append, units=units))
+
+    def transact(self, plan: Plan, decide: Callable[[Locked], Sequence[Unit]]) -> Transacted:
+        for _ in range(TURNS_MAX):
+            try:
+                return self._write(partial(self._transactions.run, plan=plan, decide=decide))
+            except GatesMissing as missing:
+                self._write(partial(self._gates.create, names=missing.names))
+        raise StoreUnavailable("rows of gates do not stay")
+
+    def read_stream(self, stream: str) -> list[Recorded]:
+        return self._database.read(lambda session: log.stream(session, stream))
+
+    def read_all(self, after: int, limit: int) -> list[Recorded]:
+        return self._follower.read(after, limit)
+
+    def contents(self, email_ids: Sequence[str]) -> dict[str, StoredContent]:
+        return self._database.read(lambda session: content_store.read(session, email_ids))
+
+    def erase(self, email_id: str) -> None:
+        self._write(lambda session: content_store.erase(session, email_id))
+
+    def acquire_lease(self, worker: str) -> Lease:
+        return self._write(lambda session: leases.acquire(session, worker, self._now(session)))
+
+    def renew_lease(self, lease: Lease) -> bool:
+        return self._write(lambda session: leases.renew(session, lease, self._now(session)))
+
+    def release_lease(self, lease: Lease) -> None:
+        self._write(lambda session: leases.release(session, lease))
+
+    def stale_leases(self, unseen_for: timedelta) -> list[Lease]:
+        return self._database.read(lambda session: leases.stale(session, unseen_for, self._now(session)))
+
+    def waiting(self) -> int:
+        waiting: int = self._database.read(lambda session: session.value(WAITING))
+        return waiting
+
+    def check(self) -> None:
+        revision = self._database.read(lambda session: session.value(VERSION))
+        if revision != tables.REVISION:
+            raise StoreUnavailable(
+                f"the database is at migration {revision}, not {tables.REVISION}: run `stagepost migrate`"
+            )
+        if time.monotonic() - self._committed_at > FRESH_S:
+            self._write(lambda session: session.run(WRITE, now=self._now(session)))
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _write(self, work: Callable[[Session], T]) -> T:
+        done = self._database.write(work)
+        self._committed_at = time.monotonic()
+        return done
+
+    def _now(self, session: Session) -> datetime:
+        if self._clock is not None:
+            return self._clock.now()
+        if session.kind == "sqlite":
+            return datetime.now(UTC)
+        now: datetime = session.value(NOW)
+        return now

@@ -1,0 +1,125 @@
+"""The inline views of emails: their rows, loaded from the log and stored beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from adapters.sql import log, tables
+from adapters.sql.dialect import Insert, Sql
+from adapters.sql.engine import Rows, Session
+from adapters.sql.log import Head
+from application.projections.emails import EmailView, email_id_of, outcome_of, project, view_of
+from application.recorded import email_stream
+from domain.email.state import Recipient
+from domain.routing import Lane
+
+Stamp = Callable[[datetime | None], Any]
+
+# In the order of their ids, as every other writer.
+LOCK = Sql("SELECT email_id FROM emails WHERE email_id = ANY(:email_ids) ORDER BY email_id FOR UPDATE")
+EMAILS = Insert.into(tables.emails, "UPSERT")
+ATTEMPTS = Insert.into(tables.attempts, "UPSERT")
+
+_json = msgspec.json.Encoder().encode
+
+
+def lock(session: Session, email_ids: Collection[str]) -> None:
+    """Hold the rows of these emails until the end of the transaction."""
+    if email_ids and session.kind == "postgresql":
+        session.rows(LOCK, email_ids=sorted(email_ids))
+
+
+def load(session: Session, email_ids: Collection[str]) -> tuple[dict[str, EmailView], dict[str, Head]]:
+    """Those of the emails that were requested, folded from their events; and the heads of their streams."""
+    views: dict[str, EmailView] = {}
+    heads: dict[str, Head] = {}
+    for recorded, digest in log.histories(session, [email_stream(one) for one in email_ids]):
+        email_id = email_id_of(recorded.stream)
+        views[email_id] = project(views.get(email_id) or view_of(email_id), recorded)
+        heads[recorded.stream] = Head(recorded.version, digest)
+    return views, heads
+
+
+def store(session: Session, before: Mapping[str, EmailView], changed: Mapping[str, EmailView]) -> None:
+    """Write the rows of the emails that changed, and of those of their attempts that did."""
+    stamp = session.stamp
+    emails: Rows = []
+    attempts: Rows = []
+    for email_id in sorted(changed):
+        view = changed[email_id]
+        emails.append(email_row(view, stamp))
+        if view.email.attempts:
+            attempts += attempt_rows(before.get(email_id), view, stamp)
+    session.insert(EMAILS, emails)
+    session.insert(ATTEMPTS, attempts)
+
+
+def email_row(view: EmailView, stamp: Stamp) -> tuple[Any, ...]:
+    """The row of `emails`, as its columns are ordered."""
+    email, lane = view.email, view.email.lane
+    return (
+        view.email_id,
+        email.key,
+        email.tenant,
+        email.route,
+        view.status.value,
+        view.provider,
+        int(email.priority),
+        None if lane is None else lane_text(lane),
+        stamp(email.due_at),
+        stamp(email.deadline_at),
+        stamp(email.requested_at),
+        stamp(view.updated_at),
+        stamp(email.send_at),
+        stamp(email.expires_at),
+        stamp(email.resolve_by),
+        recipients_text(email.recipients),
+        len(email.attempts),
+        None if email.held is None else email.held.value,
+        None if email.fail_reason is None else email.fail_reason.value,
+        view.correlation_id,
+        view.version,
+        view.position,
+    )
+
+
+def attempt_rows(before: EmailView | None, after: EmailView, stamp: Stamp) -> Rows:
+    """The rows of `attempts` that differ: mostly the last; evidence may change earlier ones."""
+    known = () if before is None else tuple(zip(before.email.attempts, before.times, strict=True))
+    rows: Rows = []
+    for index, (attempt, times) in enumerate(zip(after.email.attempts, after.times, strict=True)):
+        if index < len(known) and known[index] == (attempt, times):
+            continue
+        rows.append(
+            (
+                after.email_id,
+                attempt.number,
+                attempt.provider,
+                outcome_of(attempt),
+                None if attempt.kind is None else attempt.kind.value,
+                attempt.code or None,
+                attempt.worker,
+                attempt.token,
+                _json(attempt.recipients).decode(),
+                stamp(times[0]),
+                stamp(times[1]),
+            )
+        )
+    return rows
+
+
+@lru_cache(maxsize=4096)
+def lane_text(lane: Lane) -> str:
+    """The lane as stored. There are few of them, and every email names one."""
+    return str(lane)
+
+
+@lru_cache(maxsize=4096)
+def recipients_text(recipients: tuple[Recipient, ...]) -> str:
+    """JSON: the outcome of each recipient, by index."""
+    return _json([one.value for one in recipients]).decode()

@@ -1,0 +1,65 @@
+"""uvicorn's HTTP protocol with the bounds it leaves open: how large a request's head may be, and how slow.
+
+A connection costs nothing before its request is understood, and nobody has shown a token yet: these bounds are
+for strangers. Those on bodies are in `body`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_MAX_OCTETS = 65_536
+"""Request line and headers: ids in paths and tokens take hundreds, what proxies add a few thousand."""
+
+HEAD_MAX_S = 20.0
+"""From the connection, or a request's first octet, to the end of its head."""
+
+SILENT_MAX_S = 60.0
+"""In the middle of a body, without an octet of it."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. Says by `is_stale` when it has kept us waiting for too long."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._in_head = True
+        self._head_octets = 0
+        self._head_since = self._heard_at = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        was_in_head = self._in_head
+        self._heard_at = self.loop.time()
+        super().data_received(data)
+        if was_in_head and self._in_head:
+            self._head_octets += len(data)
+            if self._head_octets > HEAD_MAX_OCTETS and not self.transport.is_closing():
+                self.send_400_response(f"The head of a request may have {HEAD_MAX_OCTETS} octets.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_octets = 0
+        self._head_since = self._heard_at
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def is_stale(self, now: float) -> bool:
+        """Whether the client is too slow with its head, or silent within a body that is waited for."""
+        if self._in_head:
+            return now - self._head_since > HEAD_MAX_S
+        cycle = self.cycle
+        waited_for = not cycle.response_complete and cycle.more_body and not self.flow.read_paused
+        return waited_for and now - self._heard_at > SILENT_MAX_S
+
+
+def close_stale(connections: Iterable[object], now: float) -> None:
+    """Close the connections that keep us waiting."""
+    for one in list(connections):
+        if isinstance(one, BoundedProtocol) and one.is_stale(now):
+            one.transport.close()

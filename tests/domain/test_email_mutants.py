@@ -1,0 +1,370 @@
+"""The rules broken on purpose, one at a time: the random lives must notice each, and by which invariant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.email import decide as deciding
+from domain.email import outcomes, settle
+from domain.email import state as folding
+from domain.email.commands import Circumstances
+from domain.email.events import (
+    AttemptFailed,
+    AttemptStarted,
+    Cancelled,
+    DuplicateRiskAccepted,
+    EmailEvent,
+    Failed,
+    Held,
+    LateResultObserved,
+    OutcomeUncertain,
+    PartlySent,
+    Redriven,
+    Sent,
+)
+from domain.email.state import Attempt, AttemptState, Email, Recipient
+from domain.failures import Accepted, FailureKind, Outcome
+from domain.routing import Lane
+from tests.domain.driver import drive
+from tests.domain.world import Broken
+
+SEEDS_MAX = 3000
+"""Each of them is found far earlier; a mutant that needs more has become too rare to rely on."""
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+def caught(patch: pytest.MonkeyPatch, mutant: Break) -> tuple[str, int]:
+    """The invariant that noticed, and the seed."""
+    mutant(patch)
+    for seed in range(SEEDS_MAX):
+        try:
+            drive(seed)
+        except Broken as broken:
+            return broken.name, seed
+    return "nothing", SEEDS_MAX
+
+
+def folds(patch: pytest.MonkeyPatch, changed: Callable[[Email, EmailEvent, Email], Email]) -> None:
+    """Events leave the email otherwise than they do: `changed(before, event, after)`."""
+    right = folding.evolve
+
+    def wrong(email: Email, event: EmailEvent) -> Email:
+        return changed(email, event, right(email, event))
+
+    for module in (folding, settle, outcomes):
+        patch.setattr(module, "evolve", wrong)
+
+
+def closes(patch: pytest.MonkeyPatch, changed: Callable[[EmailEvent, Email], EmailEvent]) -> None:
+    """An attempt is closed by another event than it should."""
+    right = outcomes.closing
+
+    def wrong(attempt: Attempt, outcome: Outcome, email: Email, given: Circumstances) -> EmailEvent:
+        return changed(right(attempt, outcome, email, given), email)
+
+    patch.setattr(deciding, "closing", wrong)
+
+
+def settles(patch: pytest.MonkeyPatch, changed: Callable[[EmailEvent | None, Email], EmailEvent | None]) -> None:
+    """Something else follows than should."""
+    right = settle._settlement
+
+    def wrong(email: Email, given: Circumstances) -> EmailEvent | None:
+        return changed(right(email, given), email)
+
+    patch.setattr(settle, "_settlement", wrong)
+
+
+# --- the flags of the sketch ----------------------------------------------------------------------------
+
+
+def uncertain_whole(patch: pytest.MonkeyPatch) -> None:
+    """No answer: nobody is refused or deferred, although some were."""
+    closes(patch, lambda e, _: replace(e, refused=(), deferred=()) if isinstance(e, OutcomeUncertain) else e)
+
+
+def failed_no_recipients(patch: pytest.MonkeyPatch) -> None:
+    """A failure forgets whom it refused."""
+    closes(patch, lambda e, _: replace(e, refused=()) if isinstance(e, AttemptFailed) else e)
+
+
+def any_answer_clears(patch: pytest.MonkeyPatch) -> None:
+    """A refusal of the same key is taken as an answer about the first attempt."""
+
+    def changed(before: Email, event: EmailEvent, after: Email) -> Email:
+        return folding._proven(after, event.attempt) if isinstance(event, AttemptFailed) else after
+
+    folds(patch, changed)
+
+
+def cancel_open(patch: pytest.MonkeyPatch) -> None:
+    """Cancelled while an attempt is open."""
+    patch.setattr(deciding, "_cancel", lambda by, story: story.email.end or story.add(Cancelled(by=by)))
+
+
+def expire_open(patch: pytest.MonkeyPatch) -> None:
+    """Expired while an attempt is open."""
+    right = settle._settlement
+
+    def wrong(email: Email, given: Circumstances) -> EmailEvent | None:
+        if not email.end and given.now >= email.expires_at:
+            return settle._failed(email, settle.FailReason.EXPIRED)
+        return right(email, given)
+
+    patch.setattr(settle, "_settlement", wrong)
+
+
+def late_sent_whole(patch: pytest.MonkeyPatch) -> None:
+    """A late acceptance of some ends the email."""
+
+    def changed(event: EmailEvent | None, email: Email) -> EmailEvent | None:
+        known = any(attempt.state is AttemptState.KNOWN and attempt.kind is None for attempt in email.attempts)
+        if email.end is None and email.open_attempt is None and known and email.anyone_accepted:
+            return replace(settle._sent_by_evidence(email), refused=())
+        return event
+
+    settles(patch, changed)
+
+
+def late_ignored_after_end(patch: pytest.MonkeyPatch) -> None:
+    """After the end nobody listens."""
+    folds(
+        patch,
+        lambda before, event, after: (
+            before if before.end and isinstance(event, LateResultObserved) else after
+        ),
+    )
+
+
+def redrive_all(patch: pytest.MonkeyPatch) -> None:
+    """A redriven email starts with everybody."""
+
+    def changed(before: Email, event: EmailEvent, after: Email) -> Email:
+        if isinstance(event, Redriven):
+            return replace(after, recipients=(Recipient.PENDING,) * len(after.recipients))
+        return after
+
+    folds(patch, changed)
+
+
+def late_uncertain_clears(patch: pytest.MonkeyPatch) -> None:
+    """A late `uncertain` is taken for an answer."""
+
+    def changed(before: Email, event: EmailEvent, after: Email) -> Email:
+        if isinstance(event, LateResultObserved) and event.kind is FailureKind.UNCERTAIN:
+            return folding._freed(folding._proven(after, event.attempt), event.observed_at)
+        return after
+
+    folds(patch, changed)
+
+
+def set_only(patch: pytest.MonkeyPatch) -> None:
+    """Only what blocks is in doubt: who takes a risk knows."""
+    patch.setattr(Email, "in_doubt", property(lambda email: email.blocking))
+
+
+# --- and more -------------------------------------------------------------------------------------------
+
+
+def nothing_blocks(patch: pytest.MonkeyPatch) -> None:
+    """An attempt in doubt keeps nobody out."""
+    folds(
+        patch,
+        lambda before, event, after: (
+            replace(after, blocking=frozenset(), due_at=after.due_at or before.requested_at)
+            if isinstance(event, OutcomeUncertain)
+            else after
+        ),
+    )
+
+
+def any_provider_while_bound(patch: pytest.MonkeyPatch) -> None:
+    """The key in doubt binds to no provider."""
+    right = Email.lane.fget  # type: ignore[attr-defined]  # a property
+
+    def wrong(email: Email) -> Lane | None:
+        lane: Lane | None = right(email)
+        return lane and replace(lane, bound=None)
+
+    patch.setattr(Email, "lane", property(wrong))
+
+
+def key_of_other_recipients(patch: pytest.MonkeyPatch) -> None:
+    """The same provider is thought to be the same key."""
+
+    def wrong(email: Email) -> Attempt | None:
+        first = email.attempts[min(email.blocking) - 1]
+        return None if first.key is None else first
+
+    patch.setattr(Email, "bound", property(wrong))
+
+
+def keys_live_forever(patch: pytest.MonkeyPatch) -> None:
+    """The provider is thought to remember what it has forgotten."""
+
+    def changed(before: Email, event: EmailEvent, after: Email) -> Email:
+        if isinstance(event, AttemptStarted) and event.key_until is not None:
+            forever = event.key_until + timedelta(days=365)
+            return folding._with_attempt(after, event.attempt, key_until=forever)
+        return after
+
+    folds(patch, changed)
+
+
+def dead_keys_come_back(patch: pytest.MonkeyPatch) -> None:
+    """Each use is taken for the first one."""
+
+    def wrong(email_id: str, provider: str, email: Email, given: Circumstances) -> Any:
+        opening = next(one for one in given.openings if one.provider == provider)
+        return opening.key_ttl and given.now + opening.key_ttl
+
+    patch.setattr(deciding, "_key_until", wrong)
+
+
+def partly_sent_to_all_again(patch: pytest.MonkeyPatch) -> None:
+    """The accepted are carried again."""
+    folds(
+        patch,
+        lambda before, event, after: (
+            replace(after, recipients=before.recipients) if isinstance(event, PartlySent) else after
+        ),
+    )
+
+
+def silence_is_acceptance(patch: pytest.MonkeyPatch) -> None:
+    """Whoever the answer does not name is thought to have it."""
+    right = outcomes._accepted
+
+    def wrong(attempt: Attempt, outcome: Accepted, email: Email, given: Circumstances) -> EmailEvent:
+        return right(attempt, replace(outcome, accepted=email.pending), email, given)
+
+    patch.setattr(outcomes, "_accepted", wrong)
+
+
+def refusal_wins(patch: pytest.MonkeyPatch) -> None:
+    """Acceptance comes too late for who was refused before."""
+    right = folding._accepting
+
+    def wrong(email: Email, indexes: Any) -> Email:
+        refused = {n for n, state in enumerate(email.recipients) if state is Recipient.REFUSED}
+        return right(email, set(indexes) - refused)
+
+    patch.setattr(folding, "_accepting", wrong)
+
+
+def held_forever(patch: pytest.MonkeyPatch) -> None:
+    """What is held does not expire."""
+    settles(patch, lambda event, email: None if email.held and isinstance(event, Failed) else event)
+
+
+def nobody_resolves(patch: pytest.MonkeyPatch) -> None:
+    """The policy is never asked."""
+    settles(
+        patch,
+        lambda event, email: None if isinstance(event, DuplicateRiskAccepted | Held) else event,
+    )
+
+
+def each_silence_prolongs(patch: pytest.MonkeyPatch) -> None:
+    """The wait is that of the last silence, not of the first: it outlives the key."""
+
+    def changed(before: Email, event: EmailEvent, after: Email) -> Email:
+        if isinstance(event, OutcomeUncertain):
+            return replace(after, resolve_by=after.expires_at)
+        return after
+
+    folds(patch, changed)
+
+
+def crashes_do_not_count(patch: pytest.MonkeyPatch) -> None:
+    """A poisoned email takes one worker after the other."""
+    patch.setattr(settle, "CRASHES_MAX", 10**6)
+
+
+def ruled_out_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A provider that refused the message gets it again."""
+    folds(patch, lambda before, event, after: replace(after, ruled_out=frozenset()))
+
+
+def rejected_in_doubt(patch: pytest.MonkeyPatch) -> None:
+    """Refused everywhere, says the end, of who may have it."""
+
+    def changed(event: EmailEvent | None, email: Email) -> EmailEvent | None:
+        if isinstance(event, Failed) and email.anyone_accepted and email.ruled_out and not email.blocking:
+            return settle._sent_by_evidence(email)
+        return event
+
+    settles(patch, changed)
+
+
+def no_pause_between_cycles(patch: pytest.MonkeyPatch) -> None:
+    """The first provider of the next cycle counts as another one."""
+    right = outcomes.retry_at
+
+    def wrong(email: Email, *others: Any) -> Any:
+        return right(replace(email, spent=frozenset()), *others)
+
+    patch.setattr(outcomes, "retry_at", wrong)
+
+
+def due_is_not_waited_for(patch: pytest.MonkeyPatch) -> None:
+    """A backoff is only a suggestion."""
+    folds(
+        patch,
+        lambda before, event, after: (
+            replace(after, due_at=before.requested_at) if isinstance(event, AttemptFailed) else after
+        ),
+    )
+
+
+def twice_recorded(patch: pytest.MonkeyPatch) -> None:
+    """A late result is news every time."""
+    folds(
+        patch,
+        lambda before, event, after: (
+            folding._with_attempt(after, event.attempt, state=AttemptState.UNCERTAIN)
+            if isinstance(event, LateResultObserved)
+            else after
+        ),
+    )
+
+
+def feedback_is_nothing(patch: pytest.MonkeyPatch) -> None:
+    """What a provider tells later proves nothing."""
+    patch.setattr(folding, "_fed_back", lambda email, event: email)
+
+
+def sent_at_the_first(patch: pytest.MonkeyPatch) -> None:
+    """The email is sent as soon as anybody has it."""
+
+    def changed(event: EmailEvent, email: Email) -> EmailEvent:
+        if not isinstance(event, PartlySent):
+            return event
+        return Sent(
+            attempt=event.attempt,
+            provider=event.provider,
+            message_id="",
+            accepted=event.accepted,
+            refused=event.refused,
+            epoch=0,
+            probe=None,
+        )
+
+    closes(patch, changed)
+
+
+MUTANTS: dict[Break, set[str]] = {}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_broken_rule_is_noticed(mutant: Break, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the invariant that it breaks."""
+    name, seed = caught(monkeypatch, mutant)
+
+    assert name in MUTANTS[mutant], (name, seed)

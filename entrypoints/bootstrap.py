@@ -8,11 +8,13 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from adapters import sql
 from adapters.clock import SystemClock, SystemIds, Threads
 from adapters.providers.sandbox import SandboxProvider
 from adapters.providers.scripted import ScriptedProvider, parse_script
 from adapters.providers.smtp import SmtpProvider, SmtpSettings
+from adapters.sql import migrate as migrations
+from adapters.sql import open_store
+from adapters.sql.migrate import MigrationStatus
 from application.accept import Acceptor
 from application.committer import Committer
 from application.dispatch import Dispatcher
@@ -27,6 +29,18 @@ from application.supervise import Supervisor
 from entrypoints.config import Config
 from entrypoints.config_schema import SandboxConfig, ScriptedConfig, SmtpConfig
 from entrypoints.service import Service, Worker
+
+__all__ = [
+    "DatabaseMissing",
+    "MigrationStatus",
+    "NotMigrated",
+    "ReadOnly",
+    "make_provider",
+    "migrate",
+    "migration_status",
+    "open_reader",
+    "open_service",
+]
 
 STORE_THREADS = 8
 """Blocking calls at a time: one that commits, one that dispatches, and readers."""
@@ -48,18 +62,6 @@ class DatabaseMissing(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class MigrationStatus:
-    """`current`: the database's revision (None: empty), `head`: this version's."""
-
-    current: str | None
-    head: str
-
-    @property
-    def pending(self) -> bool:
-        return self.current != self.head
-
-
-@dataclass(frozen=True, slots=True)
 class ReadOnly:
     """A reader, and how to let go of it."""
 
@@ -69,13 +71,12 @@ class ReadOnly:
 
 def migrate(config: Config) -> None:
     """Bring the database to this version. Safe to run many times at once."""
-    sql.migrate(config.database_url())
+    migrations.migrate(config.database_url())
 
 
 def migration_status(config: Config) -> MigrationStatus:
     """How the database stands; changes nothing."""
-    current, head = sql.revisions(config.database_url())
-    return MigrationStatus(current, head)
+    return migrations.migration_status(config.database_url())
 
 
 def open_service(config: Config, *, worker: bool) -> Service:
@@ -87,7 +88,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
     clock, ids, logbook = SystemClock(), SystemIds(), Logbook()
     exclusive = config.sqlite_path() is not None
     _prepare(config)
-    store = sql.open_store(config.database_url(), circuit=settings.circuit, ids=ids)
+    store = open_store(config.database_url(), circuit=settings.circuit)
     threads = Threads(STORE_THREADS)
     wakers: list[Callable[[], None]] = []
 
@@ -151,7 +152,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
         ),
         reader=Reader(
             store=store,
-            statuses=sql.open_statuses(store),
+            statuses=store.statuses,
             executor=threads,
             clock=clock,
             settings=settings,
@@ -171,10 +172,10 @@ def open_reader(config: Config) -> ReadOnly:
     path = config.sqlite_path()
     if path is not None and not path.exists():
         raise DatabaseMissing(f"there is no database at {path}; `stagepost serve` makes one")
-    if migration_status(config).pending:
+    if path is None and migration_status(config).pending:
         raise NotMigrated("the database is not migrated; run `stagepost migrate`")
     settings = config.settings()
-    store = sql.open_store(config.database_url(), circuit=settings.circuit, read_only=True)
+    store = open_store(config.database_url(), circuit=settings.circuit, read_only=True)
     threads = Threads(2)
 
     async def close() -> None:
@@ -183,7 +184,7 @@ def open_reader(config: Config) -> ReadOnly:
 
     reader = Reader(
         store=store,
-        statuses=sql.open_statuses(store),
+        statuses=store.statuses,
         executor=threads,
         clock=SystemClock(),
         settings=settings,

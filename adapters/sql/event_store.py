@@ -27,6 +27,7 @@ WAITING = Sql("""
          + (SELECT count(*) FROM attempts WHERE outcome = 'open')
 """)
 VERSION = Sql("SELECT version_num FROM alembic_version")
+TABLES = Sql("SELECT " + ", ".join(f"(SELECT 1 FROM {name} LIMIT 1)" for name in tables.metadata.tables))
 WRITE = Sql("""
     INSERT INTO checks (name, at) VALUES ('writable', :now) ON CONFLICT (name) DO UPDATE SET at = excluded.at
 """)
@@ -89,7 +90,7 @@ class SqlEventStore:
         return waiting
 
     def check(self) -> None:
-        revision = self._database.read(lambda session: session.value(VERSION))
+        revision = self._database.read(_revision)
         if revision != tables.REVISION:
             raise StoreUnavailable(
                 f"the database is at migration {revision}, not {tables.REVISION}: run `stagepost migrate`"
@@ -112,3 +113,10 @@ class SqlEventStore:
             return datetime.now(UTC)
         now: datetime = session.value(NOW)
         return now
+
+
+def _revision(session: Session) -> str | None:
+    """The migration that the database is at. Every table has to be there."""
+    session.rows(TABLES)
+    revision: str | None = session.value(VERSION)
+    return revision

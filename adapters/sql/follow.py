@@ -50,11 +50,12 @@ class Follower:
             rows, xmin = self._database.read(lambda session: self._seen(session, after, limit))
             self._learn(xmin)
             known = list(self._up_to_a_gap(after, rows))
-            if known or not rows:
-                return self._decoded(known)
+            if len(known) == len(rows) or (known and look > 0):
+                break
             self._ask()
-            time.sleep(LOOK_AGAIN_S * look)
-        return []
+            if look > 0:
+                time.sleep(LOOK_AGAIN_S)
+        return self._decoded(known)
 
     def _page(self, session: Session, after: int, limit: int) -> Rows:
         return session.rows(PAGE, after=after, limit=limit)

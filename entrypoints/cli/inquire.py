@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import Parameter
 
 from application.explain import Explanation
+from application.projections.emails import Status
 from application.queries import AttemptRow, StatusRow
 from application.reading import Reader
 from domain.errors import NotRequested
@@ -18,12 +19,21 @@ from entrypoints import shapes
 from entrypoints.bootstrap import open_reader
 from entrypoints.cli.database import database_errors
 from entrypoints.cli.options import AsJson, ConfigFile
-from entrypoints.cli.output import CannotDo, clock, columns, console, print_json
+from entrypoints.cli.output import CannotDo, clock, columns, print_json, printable, show
 from entrypoints.config import Config, load_config
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 T = TypeVar("T")
 Ref = Annotated[str, Parameter(name="ID", help="The id that the request had, or the email_id that it got.")]
-COLOURS = {"sent": "green", "failed": "red", "held": "red", "uncertain": "yellow", "retrying": "yellow"}
+COLOURS = {
+    Status.SENT: "green",
+    Status.RETRYING: "yellow",
+    Status.UNCERTAIN: "yellow",
+    Status.HELD: "red",
+    Status.FAILED: "red",
+}
 
 
 def status(ref: Ref, /, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
@@ -66,21 +76,21 @@ def _ask(config: Path | None, question: Callable[[Reader], Awaitable[T]], ref: s
 
 
 def _print_card(row: StatusRow) -> None:
-    from rich.text import Text
-
-    out = console()
-    by = f" by {row.provider}" if row.status.value == "sent" else ""
-    out.print(Text.assemble((row.id, "bold"), ": ", (row.status.value, COLOURS.get(row.status, "cyan")), by))
     facts = [("email_id", row.email_id), ("requested", clock(row.requested_at))]
     facts += [("updated", clock(row.updated_at)), ("next", clock(row.next_at)), ("route", row.route)]
-    out.print(columns(facts, indent=2))
+    show(_headline(row.id, row.status, by=row.provider), columns(facts, indent=2))
     if row.attempts:
-        out.print()
         head = ("attempt", "provider", "outcome", "kind", "code", "started", "took")
-        out.print(columns([_attempt(one) for one in row.attempts], head=head, indent=2))
-    out.print()
+        show("", columns([_attempt(one) for one in row.attempts], head=head, indent=2))
     recipients = [(str(index), outcome) for index, outcome in enumerate(row.recipients)]
-    out.print(columns(recipients, head=("recipient", "outcome"), indent=2))
+    show("", columns(recipients, head=("recipient", "outcome"), indent=2))
+
+
+def _headline(ref: str, status: Status, *, by: str | None = None) -> Text:
+    from rich.text import Text
+
+    text = Text.assemble((printable(ref), "bold"), ": ", (status.value, COLOURS.get(status, "cyan")))
+    return text.append(f" by {by}" if by is not None and status is Status.SENT else "")
 
 
 def _attempt(one: AttemptRow) -> tuple[str, ...]:
@@ -97,14 +107,8 @@ def _attempt(one: AttemptRow) -> tuple[str, ...]:
 
 
 def _print_story(ref: str, told: Explanation) -> None:
-    from rich.text import Text
-
-    out = console()
-    out.print(Text.assemble((ref, "bold"), ": ", (told.status.value, COLOURS.get(told.status, "cyan"))))
-    out.print()
-    out.print(columns([(_moment(line.at), line.text) for line in told.lines], indent=2))
-    out.print()
-    out.print(columns([("next:", told.next)]))
+    story = columns([(_moment(line.at), line.text) for line in told.lines], indent=2)
+    show(_headline(ref, told.status), "", story, "", columns([("next:", told.next)]))
 
 
 def _moment(at: datetime) -> str:

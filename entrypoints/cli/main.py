@@ -48,8 +48,10 @@ for number, (name, where, says) in enumerate(COMMANDS):
 
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 fine, 1 not, 2 usage or configuration."""
+    tokens = sys.argv[1:] if tokens is None else tokens
     try:
-        code = app(sys.argv[1:] if tokens is None else tokens)
+        _check_text(tokens)
+        code = app(tokens)
         sys.stdout.flush()
     except CycloptsError as error:
         print_error(f"{_told(error)} See `stagepost --help`.")
@@ -67,6 +69,14 @@ def main(tokens: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT
     return code if isinstance(code, int) else FINE
+
+
+def _check_text(tokens: Sequence[str]) -> None:
+    # Other octets arrive as surrogates, which nothing behind this could write or send.
+    try:
+        "".join(tokens).encode()
+    except UnicodeEncodeError:
+        raise BadUsage("an argument is not UTF-8") from None
 
 
 def _told(error: CycloptsError) -> str:

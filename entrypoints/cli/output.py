@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
 FINE, NOT, USAGE = 0, 1, 2
 """Exit codes: it is so or was done; it isn't, or can't be done; the command or the configuration is wrong."""
@@ -28,7 +28,7 @@ class BadUsage(Exception):
 
 def print_json(shape: Mapping[str, Any]) -> None:
     """One JSON document on one line."""
-    print(json.dumps(shape, ensure_ascii=False))
+    print(json.dumps(shape))
 
 
 def print_error(text: str) -> None:
@@ -44,12 +44,17 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
         print(f"{name:<{width}}  {printable(value)}".rstrip())
 
 
-def console() -> Console:
-    """Rich, printing texts as they are: what providers say is no markup."""
+def show(*parts: RenderableType) -> None:
+    """Print what `columns` made, and texts, one below the other; an empty one is an empty line."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else WIDTH_OF_FILES
-    return Console(width=width, markup=False, emoji=False, highlight=False)
+    # What providers say is no markup.
+    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    with console.capture() as captured:
+        console.print(*parts, sep="\n")
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def columns(rows: Sequence[Sequence[str]], *, head: Sequence[str] = (), indent: int = 0) -> RenderableType:
@@ -65,7 +70,7 @@ def columns(rows: Sequence[Sequence[str]], *, head: Sequence[str] = (), indent: 
         table.add_column(title, no_wrap=number < count - 1, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    return Padding(table, (0, 0, 0, indent))
+    return Padding(table, (0, 0, 0, indent), expand=False)
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ from application.queries import ProviderStatus
 from entrypoints import shapes
 from entrypoints.cli.inquire import ask
 from entrypoints.cli.options import AsJson, ConfigFile
-from entrypoints.cli.output import FINE, NOT, CannotDo, clock, columns, console, print_error, print_json
+from entrypoints.cli.output import FINE, NOT, CannotDo, clock, columns, print_error, print_json, show
 from entrypoints.cli.writing import no_provider, open_writer
 from entrypoints.config import Config, load_config
 
@@ -94,7 +94,7 @@ def _print(found: Sequence[ProviderStatus]) -> None:
     rows = [
         (one.name, one.type, _state(one), str(one.open_attempts), "  ".join(_limits(one))) for one in found
     ]
-    console().print(columns(rows, head=head))
+    show(columns(rows, head=head))
 
 
 def _state(one: ProviderStatus) -> str:

@@ -48,20 +48,34 @@ class Remote:
         where = urlsplit(self._url)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=ANSWER_MAX_S)
         try:
-            connection.request("POST", path, body, headers)
-            response = connection.getresponse()
-            status, said = response.status, response.read(ANSWER_OCTETS_MAX)
-        except (OSError, http.client.HTTPException) as error:
-            raise CannotDo(
-                f"the service that owns the database, at {self._url}, does not answer ({_why(error)}); "
-                "whether it did it is not known"
-            ) from error
+            status, said = self._exchange(connection, path, body, headers)
         finally:
             connection.close()
         answer = _object(said)
+        if answer is None:
+            raise CannotDo(f"what listens at {self._url} gives no answer of ours (HTTP {status})")
         if status < 300:
             return answer
         raise self._refusal(status, answer)
+
+    def _exchange(
+        self, connection: http.client.HTTPConnection, path: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        try:
+            connection.connect()
+        except OSError as error:
+            raise CannotDo(
+                f"the database's service at {self._url} can't be reached: {_why(error)}; nothing was done"
+            ) from error
+        try:
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.read(ANSWER_OCTETS_MAX)
+        except (OSError, http.client.HTTPException) as error:
+            raise CannotDo(
+                f"the database's service at {self._url} gave no answer: {_why(error)}; "
+                "`stagepost status` tells whether it was done"
+            ) from error
 
     def _refusal(self, status: int, problem: dict[str, Any]) -> Exception:
         if status in (401, 403):
@@ -78,12 +92,12 @@ def _part(text: str) -> str:
     return quote(text, safe="")
 
 
-def _object(said: bytes) -> dict[str, Any]:
+def _object(said: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(said)
     except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _why(error: Exception) -> str:

@@ -36,11 +36,14 @@ def send(
     bcc: Annotated[Several, _option("bcc", "Who gets a copy that the others don't know of.")] = None,
     sender: Annotated[One, _option("from", "Who sends it; default: `from` of the configuration.")] = None,
     reply_to: Annotated[Several, _option("reply-to", "Where answers go.")] = None,
-    subject: Annotated[One, _option("subject", "Its subject.")] = None,
+    subject: Annotated[One, _option("subject", "Its subject.", any_text=True)] = None,
     body: Annotated[
-        One, _option("body", "Its text; - or neither this nor --html: read it from standard input.")
+        One,
+        _option("body", "Its text; - or no --html either: it is read from standard input.", any_text=True),
     ] = None,
-    html: Annotated[One, _option("html", "The same as HTML; -: read it from standard input.")] = None,
+    html: Annotated[
+        One, _option("html", "The same as HTML; -: it is read from standard input.", any_text=True)
+    ] = None,
     attach: Annotated[list[Path] | None, _option("attach", "A file that goes along. Again for more.")] = None,
     header: Annotated[Several, _option("header", "A header, 'Name: value'. Again for more.")] = None,
     tag: Annotated[Several, _option("tag", "A tag: routes may match it. Again for more.")] = None,
@@ -58,6 +61,8 @@ def send(
         body = STDIN
     if body == STDIN and html == STDIN:
         raise BadUsage("standard input can be the body or the html, not both")
+    headers = _headers(header)
+    attachments = None if attach is None else [_attachment(one) for one in attach]
     given = {
         "id": ref,
         "from": sender,
@@ -68,8 +73,8 @@ def send(
         "subject": subject,
         "body": _text(body),
         "html": _text(html),
-        "headers": _headers(header),
-        "attachments": None if attach is None else [_attachment(one) for one in attach],
+        "headers": headers,
+        "attachments": attachments,
         "tags": tag,
         "send_at": send_at,
         "expires_after": expires_after,

@@ -18,12 +18,8 @@ from entrypoints.http.problems import Problem, problem_of
 OPEN = frozenset({"/healthz", "/readyz"})
 """What a load balancer asks without any token."""
 
-SENDERS = {
-    "POST": ("/send-email",),
-    "GET": ("/statuses",),
-    "HEAD": ("/statuses",),
-}
-"""What the send token is good for; a path stands for all below it too. Everything else needs the admin token."""
+SENDERS = frozenset({("POST", "/send-email"), ("GET", "/statuses"), ("HEAD", "/statuses")})
+"""What the send token is good for, and single statuses. Everything else needs the admin token."""
 
 FRAMES_TOLD = 5
 """Calls that the log names of a failure, the innermost first."""
@@ -108,7 +104,7 @@ def _octets(token: str | None) -> bytes | None:
 
 
 def _is_for_senders(method: str, path: str) -> bool:
-    return any(path == one or path.startswith(f"{one}/") for one in SENDERS.get(method, ()))
+    return (method, path) in SENDERS or (method in ("GET", "HEAD") and path.startswith("/statuses/"))
 
 
 def _unauthorized(given: bool) -> Problem:

@@ -82,7 +82,7 @@ def _place(text: str, errors: Errors) -> PageKey | None:
         if place is None:
             raise ValueError
         return PageKey(EPOCH + int(place[1]) * MICROSECOND, place[2])
-    except (ValueError, OverflowError):
+    except ValueError:
         errors.add("after", "is no cursor of ours: hand back what `next` said")
         return None
 

@@ -179,7 +179,9 @@ def test_a_filename_reads_back(filename: str) -> None:
     """In one piece or in many."""
     message = parsed(composed(replace(PLAIN, attachments=(replace(BILL, filename=filename),))))
 
-    assert [filename or None] == [part.get_filename() for part in message.iter_attachments()]
+    assert [filename or None] == [
+        part["Content-Disposition"].params.get("filename") for part in message.iter_attachments()
+    ]
 
 
 @given(words)

@@ -173,6 +173,12 @@ async def test_a_slow_server_is_waited_for(at: At, server: dict[str, object]) ->
         assert isinstance(await send(bench.provider, submission()), Accepted)
 
 
+async def test_the_last_answer_gets_more_time() -> None:
+    """Scanners take it: giving up too early makes a second copy."""
+    async with smtp_bench({At.DOT: slow(0.5)}, timeout_s=0.2, final_timeout_s=5.0) as bench:
+        assert isinstance(await send(bench.provider, submission()), Accepted)
+
+
 @pytest.mark.parametrize("at", [*BEFORE_THE_BODY, At.DOT])
 async def test_cancellation_closes_the_connection(at: At, server: dict[str, object]) -> None:
     """At whatever point: nothing is left open, nothing is sent later, and the slot is free again."""

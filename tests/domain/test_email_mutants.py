@@ -12,7 +12,7 @@ import pytest
 from domain.email import decide as deciding
 from domain.email import outcomes, settle
 from domain.email import state as folding
-from domain.email.commands import Circumstances
+from domain.email.commands import Circumstances, Retry
 from domain.email.events import (
     AttemptFailed,
     AttemptStarted,
@@ -28,7 +28,7 @@ from domain.email.events import (
     Sent,
 )
 from domain.email.state import Attempt, AttemptState, Email, Recipient
-from domain.failures import Accepted, FailureKind, Outcome
+from domain.failures import Accepted, FailureKind, NotAccepted, Outcome, Unanswered
 from domain.routing import Lane
 from tests.domain.driver import drive
 from tests.domain.world import Broken
@@ -177,7 +177,7 @@ def nothing_blocks(patch: pytest.MonkeyPatch) -> None:
     folds(
         patch,
         lambda before, event, after: (
-            replace(after, blocking=frozenset(), due_at=after.due_at or before.requested_at)
+            replace(after, blocking=frozenset(), due_at=after.due_at or event.resolve_by)
             if isinstance(event, OutcomeUncertain)
             else after
         ),
@@ -217,14 +217,44 @@ def keys_live_forever(patch: pytest.MonkeyPatch) -> None:
     folds(patch, changed)
 
 
-def dead_keys_come_back(patch: pytest.MonkeyPatch) -> None:
-    """Each use is taken for the first one."""
+def calls_after_the_key_died(patch: pytest.MonkeyPatch) -> None:
+    """A worker takes its time, and the provider takes the repeat for a new email."""
 
-    def wrong(email_id: str, provider: str, email: Email, given: Circumstances) -> Any:
-        opening = next(one for one in given.openings if one.provider == provider)
-        return opening.key_ttl and given.now + opening.key_ttl
+    def changed(before: Email, event: EmailEvent, after: Email) -> Email:
+        if isinstance(event, AttemptStarted):
+            return folding._with_attempt(after, event.attempt, deadline=after.expires_at)
+        return after
 
-    patch.setattr(deciding, "_key_until", wrong)
+    folds(patch, changed)
+
+
+def lost_is_failed(patch: pytest.MonkeyPatch) -> None:
+    """A worker that died is thought not to have sent."""
+    right = outcomes.closing
+
+    def wrong(attempt: Attempt, outcome: Outcome, email: Email, given: Circumstances) -> EmailEvent:
+        if isinstance(outcome, Unanswered) and outcome.kind is FailureKind.LOST:
+            return right(attempt, NotAccepted(kind=FailureKind.NOT_TRIED), email, given)
+        return right(attempt, outcome, email, given)
+
+    patch.setattr(deciding, "closing", wrong)
+
+
+def redriven_in_silence(patch: pytest.MonkeyPatch) -> None:
+    """An operator reopens what is in doubt, and nobody says who took the risk."""
+    right = deciding._retry
+
+    def wrong(command: Retry, story: settle.Story, given: Circumstances) -> None:
+        right(replace(command, accept_duplicate_risk=True), story, given)
+        story.events = tuple(e for e in story.events if not isinstance(e, DuplicateRiskAccepted))
+
+    patch.setattr(deciding, "_retry", wrong)
+    folds(
+        patch,
+        lambda before, event, after: (
+            replace(after, blocking=frozenset()) if isinstance(event, Redriven) else after
+        ),
+    )
 
 
 def partly_sent_to_all_again(patch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ from domain.email.events import (
 )
 from domain.email.state import Attempt, Email, End, Recipient
 from domain.errors import Refused
-from domain.failures import Accepted, FailureKind, NotAccepted, Outcome, Refusal, Unanswered
+from domain.failures import RULES_OUT, Accepted, FailureKind, NotAccepted, Outcome, Refusal, Unanswered
 from domain.retry import RetryPolicy
 from domain.routing import Blocked, OnLimit, Opening, walk
 
@@ -296,8 +296,6 @@ class World:
                 self._check_start(event)
             case AttemptFailed(attempt=n) | PartlySent(attempt=n) | OutcomeUncertain(attempt=n):
                 check(n == self._open(), "I8", event)
-                lost = [e for e in self.log if isinstance(e, OutcomeUncertain) and e.kind is FailureKind.LOST]
-                check(email.crashes <= len(lost), "crashes", event)
             case Failed(reason=FailReason.EXPIRED | FailReason.REJECTED, pending=pending):
                 check(not self.took() & set(pending), "denied", (event, self.taken))
             case Sent(attempt=None, refused=refused):
@@ -318,11 +316,20 @@ class World:
         check(email.held is None, "started although held", event)
         check(email.due_at is not None and self.now >= email.due_at, "started too early", event)
         check(self.now < email.expires_at and event.deadline <= email.expires_at, "started too late", event)
-        check(event.provider not in email.ruled_out, "ruled out", event)
+        check(event.provider not in self._ruled_out(), "ruled out", event)
         for number in email.blocking:
             key = email.attempts[number - 1].key
             check(key is not None and key == event.provider_key, "I3", (event, email.blocking))
         check(self._crashes_in_this_life() < CRASHES_MAX, "poison", event)
+
+    def _ruled_out(self) -> set[str]:
+        ruled_out = set[str]()
+        for event in self.log:
+            if isinstance(event, Released | Redriven):
+                ruled_out.clear()
+            elif isinstance(event, AttemptFailed) and event.kind in RULES_OUT:
+                ruled_out.add(event.provider)
+        return ruled_out
 
     def _crashes_in_this_life(self) -> int:
         crashes = 0

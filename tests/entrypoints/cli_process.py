@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -10,17 +11,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 STAGEPOST = str(Path(sys.executable).with_name("stagepost"))
 START_MAX_S = 30.0
 """A busy machine imports slowly."""
 ENDS_MAX_S = 30.0
-
-Completed = subprocess.CompletedProcess[str]
 
 
 def in_an_hour() -> str:
@@ -35,18 +37,18 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "NO_COLOR": "1", **more}
 
 
-def stagepost(folder: Path, *arguments: str, stdin: str = "", **env: str) -> Completed:
-    """Run one command to its end."""
-    return subprocess.run(
-        [STAGEPOST, *arguments],
-        cwd=folder,
-        env=environment(**env),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@contextmanager
+def process_as_before() -> Iterator[None]:
+    """Undo what a command does to its process, where that is the tests': signals and logging."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+        signal.signal(signal.SIGTERM, terminate)
 
 
 class Running:
@@ -79,13 +81,9 @@ class Running:
             line = lock.read_text() if lock.exists() else ""
             self.url = (json.loads(line)["url"] if line.endswith("\n") else None) or ""
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str, token: str = "") -> Any:
         """The JSON at a path."""
-        return call(f"{self.url}{path}")[1]
-
-    def post(self, path: str, document: object = None, **headers: str) -> tuple[int, Any]:
-        """Status and JSON of what the service answers."""
-        return call(f"{self.url}{path}", json.dumps(document or {}).encode(), headers)
+        return call(f"{self.url}{path}", headers={"Authorization": f"Bearer {token}"} if token else {})[1]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Tell it to end; its exit code."""

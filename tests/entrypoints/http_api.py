@@ -210,7 +210,7 @@ async def running(
     """A running interface. `change` may put something else in the place of a part."""
     clock, log = SetClock(), Log()
     store = MemoryEventStore(clock=clock, circuit=CircuitPolicy())
-    service = change(_service(store, clock, log, settings))
+    service = change(service_on(store, clock, log, settings))
     app = create_app(service, options or HttpOptions(default_from=SHOP, version="1.2.3"))
     await service.start()
     transport = httpx2.ASGITransport(app=app)
@@ -219,9 +219,10 @@ async def running(
     await service.stop()
 
 
-def _service(store: MemoryEventStore, clock: SetClock, log: Log, settings: Settings) -> Service:
+def service_on(store: MemoryEventStore, clock: SetClock, log: Log, settings: Settings = SETTINGS) -> Service:
+    """The real use cases on this store, without a worker."""
     ids, logbook = SeededIds(), Logbook(log)
-    committer = Committer(store, inline, lambda: None)
+    committer = Committer(store, inline, logbook.recorded)
     common: dict[str, Any] = {"store": store, "executor": inline, "settings": settings}
 
     async def close() -> None:
@@ -231,7 +232,7 @@ def _service(store: MemoryEventStore, clock: SetClock, log: Log, settings: Setti
         **common,
         clock=clock,
         committer=committer,
-        acceptor=Acceptor(**common, committer=committer, clock=clock, ids=ids, logbook=logbook),
+        acceptor=Acceptor(**common, committer=committer, clock=clock, ids=ids),
         reader=Reader(**common, statuses=FoldedStatuses(store), clock=clock),
         operator=Operator(**common, ids=ids, logbook=logbook, wake=lambda: None),
         supervisor=Supervisor(logbook),

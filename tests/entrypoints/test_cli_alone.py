@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
-import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from entrypoints import lockfile
 from entrypoints.cli.main import main
-from tests.entrypoints.cli_process import in_an_hour
+from tests.entrypoints.cli_process import Running, in_an_hour, process_as_before
 
 CONFIG = """
 database = "sqlite:///mail.db"
@@ -40,13 +37,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a configuration in it, and a process that is afterwards as it was before."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stagepost.toml").write_text(CONFIG)
-    handlers, level = logging.root.handlers[:], logging.root.level
-    terminate = signal.getsignal(signal.SIGTERM)
-    yield tmp_path
-    structlog.reset_defaults()
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    signal.signal(signal.SIGTERM, terminate)
+    with process_as_before():
+        yield tmp_path
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:
@@ -93,7 +85,7 @@ def test_emails_are_cancelled(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"id": "one", "email_id": receipt["email_id"], "status": "cancelled"} == found["data"][0]
     assert {"id": "none", "error": "There is no such email."} == found["data"][1]
     assert 0 == main(["cancel", "one"])
-    assert 1 == main(["retry", "one"])
+    assert 1 == main(["retry", "none"])
 
 
 def test_a_provider_is_paused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,7 +187,9 @@ def test_a_folder_that_can_not_be_made(folder: Path, capsys: pytest.CaptureFixtu
     assert 1 == main([*SEND])
     assert 1 == main(["serve"])
 
-    assert 2 == capsys.readouterr().err.count("stagepost.toml: ")
+    told = capsys.readouterr().err.splitlines()
+    assert 2 == len(told)
+    assert all(f"{folder / 'stagepost.toml'}" in line for line in told)
 
 
 def test_a_port_that_is_taken(
@@ -211,6 +205,22 @@ def test_a_port_that_is_taken(
     assert "another process listens there" in told.err
     assert not (folder / "mail.db").exists()
     assert lockfile.read(folder / "mail.db") is None
+
+
+def test_a_service_without_a_worker(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It takes emails in, and sends none; it is ready all the same."""
+    service = Running(folder, "serve", "--no-worker")
+    try:
+        service.wait_until_listening(folder / "mail.db.lock")
+        assert "ready" == service.get("/readyz")["status"]
+        answer(capsys, *SEND, "--id", "kept")
+        assert "queued" == answer(capsys, "status", "kept")["status"]
+    finally:
+        code = service.stop()
+
+    assert 0 == code, service.stderr
+    assert "queued" == answer(capsys, "status", "kept")["status"]
+    assert not (folder / "outbox").exists()
 
 
 def test_a_provider_that_lets_us_in(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,7 @@ def test_small_commands_import_nothing_large() -> None:
         (["status", "a", "b"], "There is no place for 'b' here."),
         (["status", "a", "--colour"], "--colour"),
         (["retry"], "ID requires an argument"),
+        (["dev", "--config", "any.toml"], "--config"),
         (["version", "--json=maybe"], "maybe"),
     ],
 )
@@ -96,6 +97,13 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     assert "" == told.out
     assert says in one_line(told.err)
     assert "stagepost --help" in told.err
+
+
+def test_arguments_have_to_be_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a shell passes that is not UTF-8."""
+    assert 2 == main(["status", "\udcff"])
+
+    assert "stagepost: an argument is not UTF-8" == one_line(capsys.readouterr().err)
 
 
 def test_a_wrong_configuration_is_one_line_and_exit_code_2(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from entrypoints.cli.main import main
-from tests.entrypoints.cli_process import Running, in_an_hour
+from tests.entrypoints.cli_process import Running, in_an_hour, process_as_before
 
 SEND = ("send", "--to", "ann@example.org", "--subject", "Hello", "--body", "It works.")
 SENT_MAX_S = 30.0
@@ -18,7 +19,7 @@ LATER = in_an_hour()
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the configuration of an empty database."""
     monkeypatch.chdir(tmp_path)
     config = f"""
@@ -30,7 +31,8 @@ from = "Shop <shop@example.org>"
 type = "sandbox"
 """
     (tmp_path / "stagepost.toml").write_text(config)
-    return tmp_path
+    with process_as_before():
+        yield tmp_path
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> Any:

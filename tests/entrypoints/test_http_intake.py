@@ -531,7 +531,7 @@ def test_an_answer_is_no_larger_than_it_has_to_be() -> None:
     listed: Any = problem.members["errors"]
 
     assert ERRORS_MAX == len(listed)
-    assert "and 4" in problem.detail
+    assert problem.detail.endswith("; and 5000 more")
     assert len(json.dumps(listed)) < 40_000
 
     alike = refusal(json.dumps({"x" * 500 + str(n): 1 for n in range(5000)}).encode())

@@ -98,10 +98,9 @@ def explain(history: Sequence[Recorded], now: datetime) -> Explanation:
         before = view
         view = emails.project(view, recorded)
         lines.append(Line(recorded.at, type(recorded.event).__name__, _tell(recorded, before)))
-    status = view.status
-    if status is Status.SCHEDULED and view.email.due_at is not None and view.email.due_at <= now:
-        status = Status.QUEUED
-    return Explanation(email_id=view.email_id, status=status, lines=tuple(lines), next=_next(view, now))
+    return Explanation(
+        email_id=view.email_id, status=view.status_at(now), lines=tuple(lines), next=_next(view, now)
+    )
 
 
 def _tell(recorded: Recorded, before: EmailView) -> str:

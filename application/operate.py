@@ -85,7 +85,7 @@ class Operator:
                 raise KeyErased("The content of this email is erased; there is nothing left to send.")
             view = decisions.view(email_id)
             assert view is not None
-            status = view.status
+            status = view.status_at(locked.now)
             return decisions.units
 
         done = await self._executor(lambda: self._store.transact(Plan(emails=ids), decide))

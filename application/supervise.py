@@ -31,8 +31,9 @@ class Supervisor:
             await asyncio.wait((task,))
 
     async def ended(self, name: str) -> None:
-        """Wait until the task of that name has ended, in whatever way."""
-        await asyncio.wait((self._tasks[name],))
+        """Wait until the task of that name has ended, in whatever way; one that never started has."""
+        if name in self._tasks:
+            await asyncio.wait((self._tasks[name],))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():

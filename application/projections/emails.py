@@ -40,8 +40,17 @@ class EmailView:
     last_event_id: str = ""
     times: tuple[tuple[datetime, datetime | None], ...] = ()
 
+    def status_at(self, now: datetime) -> Status:
+        """Where the email stands at `now`: one that was scheduled is queued once its time has come."""
+        status = self.status
+        due_at = self.email.due_at
+        if status is Status.SCHEDULED and due_at is not None and due_at <= now:
+            return Status.QUEUED
+        return status
+
     @property
     def status(self) -> Status:
+        """What the events say, whatever the time."""
         email = self.email
         if email.end is not None:
             return Status(email.end.value)

@@ -200,7 +200,7 @@ def _spends(email: Email, provider: str, kind: FailureKind | None, given: Circum
 def retry_at(
     email: Email, provider: str, kind: FailureKind | None, retry_after_s: float | None, given: Circumstances
 ) -> datetime:
-    """Now, where another provider of this cycle can take it; else after the backoff, between cycles too.
+    """Now, where a provider not yet tried in this cycle can take it; else after the backoff, between cycles too.
 
     `email`: as the answer leaves it.
     """
@@ -217,7 +217,8 @@ def retry_at(
             lane,
             given.on_limit,
         )
-        if found.chosen is not None and found.chosen.provider not in (provider, *lane.spent):
+        tried = {provider, *lane.spent, *email.cycle_tries}
+        if found.chosen is not None and found.chosen.provider not in tried:
             return given.now
     return next_try(
         given.retry, tries=email.tries, chance=given.chance, now=given.now, retry_after_s=retry_after_s

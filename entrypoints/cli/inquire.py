@@ -112,7 +112,7 @@ def _print_story(ref: str, told: Explanation) -> None:
 
 
 def _moment(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(" ", "milliseconds").removesuffix("+00:00")
+    return at.astimezone(UTC).isoformat(" ", "milliseconds").replace("+00:00", "Z")
 
 
 def _length(length: timedelta) -> str:

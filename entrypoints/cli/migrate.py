@@ -49,7 +49,7 @@ def status(*, config: ConfigFile = None, as_json: AsJson = False) -> int:
 
 
 def _shape(found: MigrationStatus) -> Shape:
-    return {"current": found.current, "head": found.head, "pending": found.pending}
+    return {"current": found.current, "head": found.head, "pending": list(found.pending)}
 
 
 def _at(revision: str | None) -> str:

@@ -65,17 +65,18 @@ class Intake:
         """What the body asks for. Raises a Problem: 400, or 422 with every bad field."""
         errors = Errors()
         wanted = decode_send(body, errors)
+        # Most requests have little of what they might: what isn't there costs no call here and below.
         key = _key(wanted.id, key_header, errors)
         content = self._content(wanted, errors)
-        tags = _tags(wanted.tags or (), errors)
-        send_at = _send_at(wanted.send_at, now, errors)
-        expires_after = _expires_after(wanted.expires_after, errors)
+        tags = _tags(wanted.tags, errors) if wanted.tags else ()
+        send_at = None if wanted.send_at is None else _send_at(wanted.send_at, now, errors)
+        expires_after = None if wanted.expires_after is None else _duration(wanted.expires_after, errors)
         if content is None or errors:
             raise errors.problem()
         given = canonical(
             content,
             sender_given=wanted.from_ is not None,
-            types_given=[one.content_type for one in wanted.attachments or ()],
+            types_given=[one.content_type for one in wanted.attachments] if wanted.attachments else (),
             tags=tags,
             send_at=send_at,
             expires_after=expires_after,
@@ -95,15 +96,15 @@ class Intake:
 
     def _content(self, wanted: SendBody, errors: Errors) -> Content | None:
         sender = self._sender(wanted.from_, errors)
-        to = _mailboxes(wanted.to, "to", errors)
-        cc = _mailboxes(wanted.cc, "cc", errors)
-        bcc = _mailboxes(wanted.bcc, "bcc", errors)
-        reply_to = _mailboxes(wanted.reply_to, "reply_to", errors)
+        to = () if wanted.to is None else _mailboxes(wanted.to, "to", errors)
+        cc = () if wanted.cc is None else _mailboxes(wanted.cc, "cc", errors)
+        bcc = () if wanted.bcc is None else _mailboxes(wanted.bcc, "bcc", errors)
+        reply_to = () if wanted.reply_to is None else _mailboxes(wanted.reply_to, "reply_to", errors)
         if not to and not errors.mentions("to"):
             errors.add("to", "is required: at least one recipient")
         _check_texts(wanted, errors)
-        headers = _headers(wanted.headers or {}, errors)
-        attachments = _attachments(wanted.attachments or (), errors)
+        headers = _headers(wanted.headers, errors) if wanted.headers else ()
+        attachments = _attachments(wanted.attachments, errors) if wanted.attachments else ()
         if errors or sender is None:
             return None
         content = Content(
@@ -141,9 +142,7 @@ def _key(given: str | None, header: str | None, errors: Errors) -> str | None:
     return header if given is None else given
 
 
-def _mailboxes(given: Texts | None, field: str, errors: Errors) -> tuple[Address, ...]:
-    if given is None:
-        return ()
+def _mailboxes(given: Texts, field: str, errors: Errors) -> tuple[Address, ...]:
     if isinstance(given, str):
         only = _mailbox(given, field, errors)
         return () if only is None else (only,)
@@ -173,14 +172,13 @@ def _check_texts(wanted: SendBody, errors: Errors) -> None:
         errors.add("subject", f"has more than {HEADER_LINE_MAX} octets")
     if wanted.body is None and wanted.html is None:
         errors.add("body", "is required where there is no html; it may be empty")
-    for field, text in (("body", wanted.body), ("html", wanted.html)):
-        if text is not None and "\0" in text:
-            errors.add(field, "has a NUL character")
+    if wanted.body is not None and "\0" in wanted.body:
+        errors.add("body", "has a NUL character")
+    if wanted.html is not None and "\0" in wanted.html:
+        errors.add("html", "has a NUL character")
 
 
 def _headers(given: dict[str, str], errors: Errors) -> tuple[tuple[str, str], ...]:
-    if not given:
-        return ()
     if len(given) > HEADERS_MAX:
         errors.add("headers", f"has {len(given)} entries; at most {HEADERS_MAX}")
         return ()
@@ -192,9 +190,7 @@ def _headers(given: dict[str, str], errors: Errors) -> tuple[tuple[str, str], ..
     return tuple(given.items())
 
 
-def _attachments(given: list[AttachmentBody] | tuple[()], errors: Errors) -> tuple[Attachment, ...]:
-    if not given:
-        return ()
+def _attachments(given: list[AttachmentBody], errors: Errors) -> tuple[Attachment, ...]:
     if len(given) > ATTACHMENTS_MAX:
         errors.add("attachments", f"has {len(given)} entries; at most {ATTACHMENTS_MAX}")
         return ()
@@ -239,7 +235,7 @@ def _type_of(filename: str) -> str:
     return ENCODED.get(encoding, OCTETS) if encoding is not None else kind or OCTETS
 
 
-def _tags(given: list[str] | tuple[()], errors: Errors) -> tuple[str, ...]:
+def _tags(given: list[str], errors: Errors) -> tuple[str, ...]:
     if len(given) > TAGS_MAX:
         errors.add("tags", f"has {len(given)} entries; at most {TAGS_MAX}")
         return ()
@@ -250,9 +246,7 @@ def _tags(given: list[str] | tuple[()], errors: Errors) -> tuple[str, ...]:
     return tuple(given)
 
 
-def _send_at(given: datetime | None, now: datetime, errors: Errors) -> datetime | None:
-    if given is None:
-        return None
+def _send_at(given: datetime, now: datetime, errors: Errors) -> datetime | None:
     if given > now + AHEAD_MAX:
         errors.add("send_at", f"is more than {AHEAD_MAX.days} days ahead")
         return None
@@ -263,9 +257,7 @@ def _send_at(given: datetime | None, now: datetime, errors: Errors) -> datetime 
         return None
 
 
-def _expires_after(given: str | None, errors: Errors) -> timedelta | None:
-    if given is None:
-        return None
+def _duration(given: str, errors: Errors) -> timedelta | None:
     if len(given) > DURATION_TEXT_MAX:
         errors.add("expires_after", f"has more than {DURATION_TEXT_MAX} characters")
         return None
@@ -278,9 +270,16 @@ def _expires_after(given: str | None, errors: Errors) -> timedelta | None:
 
 def _size(content: Content) -> int:
     """Octets of what the client wrote."""
-    texts = _octets(content.subject) + _octets(content.text or "") + _octets(content.html or "")
-    headers = sum(len(name) + _octets(value) for name, value in content.headers)
-    return texts + headers + sum(len(one.data) for one in content.attachments)
+    size = _octets(content.subject)
+    if content.text:
+        size += _octets(content.text)
+    if content.html:
+        size += _octets(content.html)
+    for name, value in content.headers:
+        size += len(name) + _octets(value)
+    for one in content.attachments:
+        size += len(one.data)
+    return size
 
 
 def _octets(text: str) -> int:

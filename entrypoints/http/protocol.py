@@ -50,12 +50,15 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def is_stale(self, now: float) -> bool:
-        """Whether the client is too slow with its head, or silent within a body that is waited for."""
+        """Whether the client is too slow with its head, or silent within a body."""
         if self._in_head:
             return now - self._head_since > HEAD_MAX_S
-        cycle = self.cycle
-        waited_for = not cycle.response_complete and cycle.more_body and not self.flow.read_paused
-        return waited_for and now - self._heard_at > SILENT_MAX_S
+        if self.cycle.response_complete:
+            # Refused early, with more of the body to come and be dropped: uvicorn has no timer for that.
+            awaited = self.timeout_keep_alive_task is None
+        else:
+            awaited = self.cycle.more_body and not self.flow.read_paused
+        return awaited and now - self._heard_at > SILENT_MAX_S
 
 
 def close_stale(connections: Iterable[object], now: float) -> None:

@@ -371,9 +371,9 @@ class World:
                 self._wake(blocked)
         check(self.email.end is not None and self._open() is None, "I2", self.email)
         self._check_backoff()
+        self._check_evidence(react)
         self._check_copies()
         self._check_ends()
-        self._check_evidence(react)
 
     def overdue(self) -> None:
         """Looked at now with every provider free, nothing is left that should have happened."""

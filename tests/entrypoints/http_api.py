@@ -136,7 +136,8 @@ class FoldedStatuses:
         status = view.status
         if status is Status.SCHEDULED and email.due_at is not None and email.due_at <= now:
             status = Status.QUEUED
-        assert email.requested_at is not None and view.updated_at is not None
+        assert email.requested_at is not None
+        assert view.updated_at is not None
         return StatusRow(
             id=stored[view.email_id].key if stored else "erased",
             email_id=view.email_id,
@@ -253,7 +254,7 @@ def problem_in(answer: httpx2.Response) -> dict[str, Any]:
     problem: dict[str, Any] = answer.json()
     assert problem["status"] == answer.status_code
     assert problem["type"] == "about:blank"
-    assert problem["title"] and problem["detail"] and problem["code"]
+    assert all(problem[member] for member in ("title", "detail", "code"))
     return problem
 
 

@@ -247,6 +247,6 @@ def test_a_provider_that_does_not_let_us_in(capsys: pytest.CaptureFixture[str]) 
 def test_sqlite_is_migrated_by_hand_as_well(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before the first service starts, and again."""
     assert answer(capsys, "migrate")["before"] is None
-    assert answer(capsys, "migrate", "status")["pending"] is False
+    assert [] == answer(capsys, "migrate", "status")["pending"]
     assert 0 == main(["migrate"])
     assert "nothing to do" in capsys.readouterr().out

@@ -31,7 +31,7 @@ WHOLE: dict[str, Any] = {
 }
 
 
-def given(default_from: Address = SHOP, **changes: Any) -> bytes:
+def given(default_from: Any = SHOP, **changes: Any) -> bytes:
     """The canonical bytes of a plain request with these changes."""
     body = {key: value for key, value in {**PLAIN, **changes}.items() if value is not ...}
     return Intake(default_from).request(json.dumps(body).encode(), now=T0).given

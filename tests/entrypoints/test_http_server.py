@@ -423,6 +423,20 @@ async def test_who_keeps_us_waiting_is_let_go(octets: bytes, monkeypatch: pytest
         writer.close()
 
 
+async def test_who_was_refused_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of a body that is dropped as it comes, then nothing."""
+    monkeypatch.setattr(server, "SWEEP_TICKS", 1)
+    monkeypatch.setattr(protocol, "SILENT_MAX_S", 0.3)
+    async with served() as one:
+        reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
+        writer.write(post("/send-email", b"", "Content-Length: 2000000"))
+        assert 413 == (await answer(reader))[0]
+        writer.write(b"x" * 1000)
+        async with asyncio.timeout(5):
+            assert b"" == await reader.read(-1)
+        writer.close()
+
+
 async def test_who_is_at_work_is_not_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow answer, a slow body, a pause between two requests: none of these is a stale connection."""
     monkeypatch.setattr(server, "SWEEP_TICKS", 1)

@@ -48,10 +48,9 @@ async def test_an_email_goes_all_the_way(tmp_path: Path) -> None:
     """Accepted, sent by the worker, told about; a strange id and an odd name on the way."""
     key = "a/b?c d@x"
     async with serving(tmp_path) as client:
-        answer = await client.post(
-            "/send-email",
-            json={**PLAIN, "id": key, "to": "Änn <ann@example.org>", "attachments": [{"filename": "ü.txt", "content": "aGk="}]},
-        )  # fmt: skip
+        attachments = [{"filename": "ü.txt", "content": "aGk="}]
+        request = {**PLAIN, "id": key, "to": "Änn <ann@example.org>", "attachments": attachments}
+        answer = await client.post("/send-email", json=request)
         assert 202 == answer.status_code
         path = f"/statuses/{quote(key, safe='')}"
         row = await until(client, path, lambda row: row["status"] == "sent")

@@ -10,7 +10,7 @@ from email.header import decode_header, make_header
 from email.utils import getaddresses
 from quopri import decodestring
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.compose import wire_address
@@ -91,12 +91,14 @@ def mailboxes(raw: bytes, name: str) -> list[tuple[str, str]]:
     return [(str(make_header(decode_header(one))), address) for one, address in found if address]
 
 
+@settings(max_examples=40)  # whole emails are slow to make up; the fields have tests of their own
 @given(contents)
 def test_the_same_email_is_the_same_bytes(content: Content) -> None:
     """So that every attempt sends what the first one sent."""
     assert composed(content) == composed(replace(content))
 
 
+@settings(max_examples=40)
 @given(contents)
 def test_headers_read_back(content: Content) -> None:
     """Names, addresses, subject and custom headers, whatever is in them."""
@@ -112,6 +114,7 @@ def test_headers_read_back(content: Content) -> None:
         assert value == message[name]
 
 
+@settings(max_examples=40)
 @given(contents)
 def test_texts_and_files_read_back(content: Content) -> None:
     """Every body with its line ends made CRLF, every file to the octet and under its name."""
@@ -138,6 +141,7 @@ def test_texts_and_files_read_back(content: Content) -> None:
     ]
 
 
+@settings(max_examples=40)
 @given(contents)
 def test_lines_are_what_any_server_takes(content: Content) -> None:
     """7-bit, CRLF and nothing bare, at most 998 octets (RFC 5321 §4.5.3.1.6, RFC 5322 §2.1.1)."""
@@ -150,6 +154,7 @@ def test_lines_are_what_any_server_takes(content: Content) -> None:
     assert max(map(len, raw.split(b"\r\n"))) <= HEADER_LINE_MAX
 
 
+@settings(max_examples=40)
 @given(contents)
 def test_headers_are_folded(content: Content) -> None:
     """At most 78 characters, but where there is no white space to fold at (RFC 5322 §2.1.1)."""

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adapters.memory.event_store import MemoryEventStore
+from adapters.sql import open_store
+from adapters.sql.migrate import migrate
 from application.ports import EventStore
 from domain.circuit import CircuitPolicy
 from tests.contract.event_store.given import ManualClock
@@ -22,21 +23,15 @@ from tests.postgres import PostgresServer
 CIRCUIT = CircuitPolicy(window=timedelta(seconds=30), min_calls=4, consecutive=3)
 """Not the default: a store that didn't count in this window would be found out."""
 
-try:
-    _sql: Any = import_module("adapters.sql")
-    _migrate: Any = import_module("adapters.sql.migrate")
-    SQL = ("sqlite", "postgres") if hasattr(_sql, "open_store") else ()
-except ModuleNotFoundError:
-    SQL = ()
-
 
 @dataclass
 class Subject:
-    """A store, its clock, and (for SQL) the database under it. `open` gives one more store on the same log."""
+    """A store, its clock, and (for SQL) the database under it. `open` gives one more store on the same log,
+    with `stall_s` or another option of `open_store`."""
 
     kind: str
     clock: ManualClock
-    open: Callable[[], EventStore]
+    open: Callable[..., EventStore]
     url: str = ""
     store: EventStore = field(init=False)
 
@@ -53,7 +48,7 @@ class Subject:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty database file."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    _migrate.migrate(f"sqlite:///{path}")
+    migrate(f"sqlite:///{path}")
     return path
 
 
@@ -61,26 +56,26 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
     """A migrated, empty database to copy."""
     url = postgres_server.create()
-    _migrate.migrate(url)
+    migrate(url)
     yield url
     postgres_server.drop(url)
 
 
-@pytest.fixture(params=["memory", *SQL])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """An empty store of each kind."""
     with ExitStack() as stack:
         yield _subject(request.param, request, stack)
 
 
-@pytest.fixture(params=SQL)
+@pytest.fixture(params=["sqlite", "postgres"])
 def sql_subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """An empty store of each kind that has a database to look into."""
     with ExitStack() as stack:
         yield _subject(request.param, request, stack)
 
 
-@pytest.fixture(params=[kind for kind in SQL if kind == "postgres"])
+@pytest.fixture(params=["postgres"])
 def postgres_subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """An empty store on PostgreSQL, where writers run side by side."""
     with ExitStack() as stack:
@@ -91,7 +86,7 @@ def _subject(kind: str, request: pytest.FixtureRequest, stack: ExitStack) -> Sub
     clock = ManualClock()
     if kind == "memory":
         store = MemoryEventStore(clock, CIRCUIT)
-        return Subject(kind=kind, clock=clock, open=lambda: store)
+        return Subject(kind=kind, clock=clock, open=lambda **options: store)
     if kind == "sqlite":
         path = request.getfixturevalue("tmp_path") / "stagepost.db"
         shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
@@ -101,8 +96,8 @@ def _subject(kind: str, request: pytest.FixtureRequest, stack: ExitStack) -> Sub
         url = server.create(request.getfixturevalue("postgres_template"))
         stack.callback(server.drop, url)
 
-    def opened() -> EventStore:
-        store: EventStore = _sql.open_store(url, clock=clock, circuit=CIRCUIT)
+    def opened(**options: Any) -> EventStore:
+        store = open_store(url, clock=clock, circuit=CIRCUIT, **options)
         stack.callback(store.close)
         return store
 

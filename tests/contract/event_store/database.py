@@ -53,10 +53,11 @@ def links(url: str) -> list[Link]:
         url,
         "SELECT stream, version, event_id, type, at, meta, data, hash FROM events ORDER BY stream, version",
     )
-    return [Link(*row)._replace(at=_micros(row[4]), hash=bytes(row[7])) for row in rows]
+    return [Link(*row)._replace(at=micros(row[4]), hash=bytes(row[7])) for row in rows]
 
 
-def _micros(at: object) -> int:
+def micros(at: object) -> int:
+    """A time as a row has it, in µs since 1970."""
     match at:
         case datetime():
             return codec.micros(at)

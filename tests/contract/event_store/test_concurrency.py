@@ -28,7 +28,7 @@ from tests.contract.event_store.test_claims import Chooser, share
 from tests.contract.event_store.world import folded, whole_log
 
 WRITERS = 6
-TURNS = 25
+TURNS = 15
 PATIENCE_S = 120.0
 
 

@@ -79,7 +79,7 @@ def test_a_file_that_somebody_else_has_locked_is_unavailable(sql_subject: Subjec
     """After a bounded wait; reading goes on meanwhile."""
     if sql_subject.kind != "sqlite":
         pytest.skip("a lock on the whole database")
-    store = sql_subject.store
+    store = sql_subject.open(stall_s=0.5)
     store.append([request(an_id())])
     other = sqlite3.connect(str(make_url(sql_subject.url).database), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

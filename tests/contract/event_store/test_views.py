@@ -9,19 +9,20 @@ from datetime import datetime, timedelta
 import pytest
 
 from application.ports import Plan, Waiting
-from application.projections.emails import EmailView, is_over
+from application.projections.emails import EmailView, is_over, outcome_of
 from domain.routing import Priority
 from tests.contract.event_store.conftest import CIRCUIT, Subject
+from tests.contract.event_store.database import Row, execute, micros
 from tests.contract.event_store.test_claims import Chooser, look, share
 from tests.contract.event_store.world import World, folded, whole_log
 
-STEPS = 120
+STEPS = {"memory": 400, "sqlite": 60, "postgres": 60}
 
 
 def history(subject: Subject, seed: int) -> World:
     """A world that has run for a while."""
     world = World(subject.store, subject.clock, CIRCUIT, seed=seed)
-    world.run(STEPS)
+    world.run(STEPS[subject.kind])
     return world
 
 
@@ -76,7 +77,79 @@ def test_live_views_equal_a_fresh_fold(subject: Subject, seed: int) -> None:
     assert sum(not is_over(view) for view in views) == subject.store.waiting()
 
 
-@pytest.mark.parametrize("seed", range(5, 8))
+EMAILS = "email_id, status, provider, priority, lane, attempts, held, fail_reason, version, position"
+EMAIL_TIMES = "requested_at, updated_at, send_at, expires_at, resolve_by, due_at, deadline_at"
+ATTEMPTS = "email_id, attempt, provider, outcome, kind, code, worker, token"
+ATTEMPT_TIMES = "started_at, finished_at"
+
+
+@pytest.mark.parametrize("seed", [10, 11])
+def test_the_rows_say_what_the_views_say(sql_subject: Subject, seed: int) -> None:
+    """Whoever reads `emails` and `attempts` without the service reads the truth."""
+    history(sql_subject, seed)
+    views = folded(whole_log(sql_subject.store), CIRCUIT).emails
+    url = sql_subject.url
+
+    assert {one: email_row(view) for one, view in views.items()} == {
+        row[0]: (*row[:10], *map(maybe_micros, row[10:]))
+        for row in execute(url, f"SELECT {EMAILS}, {EMAIL_TIMES} FROM emails")
+    }
+    assert {row[:2]: row for view in views.values() for row in attempt_rows(view)} == {
+        row[:2]: (*row[:8], *map(maybe_micros, row[8:]))
+        for row in execute(url, f"SELECT {ATTEMPTS}, {ATTEMPT_TIMES} FROM attempts")
+    }
+
+
+def maybe_micros(at: object) -> int | None:
+    """A time as a row has it, or none."""
+    return None if at is None else micros(at)
+
+
+def email_row(view: EmailView) -> Row:
+    """What `emails` is to say of an email."""
+    email, lane = view.email, view.email.lane
+    times = (
+        email.requested_at,
+        view.updated_at,
+        email.send_at,
+        email.expires_at,
+        email.resolve_by,
+        email.due_at,
+    )
+    return (
+        view.email_id,
+        view.status,
+        view.provider,
+        email.priority,
+        None if lane is None else str(lane),
+        len(email.attempts),
+        email.held,
+        email.fail_reason,
+        view.version,
+        view.position,
+        *map(maybe_micros, (*times, email.deadline_at)),
+    )
+
+
+def attempt_rows(view: EmailView) -> list[Row]:
+    """What `attempts` is to say of an email."""
+    return [
+        (
+            view.email_id,
+            one.number,
+            one.provider,
+            outcome_of(one),
+            one.kind,
+            one.code or None,
+            one.worker,
+            one.token,
+            *map(maybe_micros, times),
+        )
+        for one, times in zip(view.email.attempts, view.times, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5, 7))
 def test_claims_follow_the_fold(subject: Subject, seed: int) -> None:
     """Hours later, from every lane: exactly the emails that wait there, the longest due first."""
     world = history(subject, seed)

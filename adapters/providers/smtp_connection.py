@@ -84,6 +84,7 @@ class SmtpConnection(asyncio.Protocol):
         self._transport = transport
         self._buffer = b""
         self._lines: list[str] = []
+        self._reply_bytes = 0
         self._replies: deque[Reply] = deque()
         self._expected = 0
         self._lost = ""
@@ -182,8 +183,9 @@ class SmtpConnection(asyncio.Protocol):
             self._lines.append(line[4:].strip().decode("utf-8", "replace"))
             if line[3:4] != b"-":
                 self._take(Reply(int(line[:3]), "\n".join(self._lines)))
-                self._lines = []
-        if len(self._buffer) + sum(map(len, self._lines)) > REPLY_BYTES_MAX:
+                self._lines, self._reply_bytes = [], 0
+        self._reply_bytes += len(data)
+        if self._reply_bytes > REPLY_BYTES_MAX:
             self._fail("a reply without an end")
         return None
 

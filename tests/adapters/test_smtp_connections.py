@@ -84,6 +84,8 @@ async def test_a_server_that_wants_a_body_for_nobody_gets_a_new_connection() -> 
         assert [FailureKind.RECIPIENT, None] == await send_many(bench, 2)
         assert 2 == bench.server.connections
         assert 1 == len(bench.server.messages)
+        async with asyncio.timeout(1.0):
+            await until("the first one is closed, without QUIT", lambda: bench.server.open_connections == 1)
 
 
 async def test_connections_are_changed_after_so_many_emails() -> None:

@@ -195,11 +195,11 @@ UNDERSTOOD = Answers(
 async def answers_to(*chunks: bytes) -> tuple[Answers, SmtpConnection]:
     """What an envelope for two is answered when these pieces arrive."""
     connection = SmtpConnection(Wire(), {"pipelining": ""}, "a wire")
-    asyncing = asyncio.create_task(connection.envelope(b"MAIL FROM:<>\r\n", [b"RCPT TO:<a>\r\n"] * 2, 5.0))
+    asking = asyncio.create_task(connection.envelope(b"MAIL FROM:<>\r\n", [b"RCPT TO:<a>\r\n"] * 2, 5.0))
     await asyncio.sleep(0)
     for chunk in chunks:
         connection.data_received(chunk)
-    return await asyncing, connection
+    return await asking, connection
 
 
 @given(st.lists(st.integers(1, len(DIALOGUE) - 1), max_size=8).map(sorted))
@@ -232,14 +232,31 @@ async def test_what_is_no_reply_ends_the_connection(reply: bytes) -> None:
     assert answers.lost
     assert answers.mail is None
     assert not connection.usable
+    assert not connection.timed_out
 
 
 async def test_what_nobody_asked_for_ends_the_connection() -> None:
     """Mostly a 421 to an idle connection; it must not be taken for the answer to the next command."""
-    answers, connection = await answers_to(DIALOGUE + b"250 2.0.0 Ok: queued as 1\r\n")
+    asked_for = b"250 Ok\r\n" * 3 + b"554 5.6.0 No\r\n"
+    answers, connection = await answers_to(asked_for)
+    assert (Reply(554, "5.6.0 No"), True) == (answers.data, connection.usable)
 
-    assert UNDERSTOOD == answers
+    connection.data_received(b"421 4.4.2 Timeout\r\n")
+
     assert not connection.usable
+
+
+async def test_only_a_reply_is_a_reply() -> None:
+    """That what we wrote has left wakes whoever waits for an answer; there is none yet."""
+    connection = SmtpConnection(Wire(), {"pipelining": ""}, "a wire")
+    asking = asyncio.create_task(connection.envelope(b"MAIL FROM:<>\r\n", [b"RCPT TO:<a>\r\n"] * 2, 5.0))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        connection.pause_writing()
+        connection.resume_writing()
+    connection.data_received(DIALOGUE)
+
+    assert UNDERSTOOD == await asking
 
 
 async def test_octets_that_are_no_text_do_no_harm() -> None:

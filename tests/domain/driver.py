@@ -87,9 +87,7 @@ def reaction(world: World, chance: random.Random, *, content_refused: bool = Fal
     if content_refused and chance.random() < 0.6:
         kind: FailureKind | None = FailureKind.CONTENT
     else:
-        kind = chance.choices(
-            [None, FailureKind.UNCERTAIN, chance.choice(REFUSALS)], weights=[6, 2, 4]
-        )[0]
+        kind = chance.choices([None, FailureKind.UNCERTAIN, chance.choice(REFUSALS)], weights=[6, 2, 4])[0]
     return Reaction(
         kind=kind,
         silent=chance.random() < 0.35,
@@ -146,7 +144,5 @@ def feed_back(world: World, chance: random.Random) -> None:
         world.tell(Delivered(attempt=number, recipient=recipient, observed_at=world.now))
     else:
         world.tell(
-            Bounced(
-                attempt=number, recipient=recipient, permanent=True, code="5.1.1", observed_at=world.now
-            )
+            Bounced(attempt=number, recipient=recipient, permanent=True, code="5.1.1", observed_at=world.now)
         )

@@ -279,9 +279,10 @@ def test_three_passed_probes_close_it() -> None:
     passed: tuple[CircuitEvent, ...] = (ProbePassed(epoch=1, n=3), ProbePassed(epoch=1, n=1))
     circuit = Given(reduce(evolve, passed, given(opened(), HALF_OPENED).probing(1, 2, 3).circuit))
     events = circuit.when(result(None, epoch=1, probe=2))
+    after = reduce(evolve, events, circuit.circuit)
 
     assert (ProbePassed(epoch=1, n=2), CircuitClosed(epoch=1)) == events
-    assert Phase.CLOSED is reduce(evolve, events, circuit.circuit).phase
+    assert Phase.CLOSED is after.phase
 
 
 @pytest.mark.parametrize("kind", [FailureKind.THROTTLED, FailureKind.UNKNOWN, FailureKind.NOT_TRIED])
@@ -314,9 +315,7 @@ def test_one_failed_probe_opens_it_again(kind: FailureKind) -> None:
 
 def test_an_answer_to_a_probe_counts_once() -> None:
     """A probe that was answered, or never granted, passes nothing."""
-    circuit = Given(
-        reduce(evolve, (ProbePassed(epoch=1, n=1),), given(opened(), HALF_OPENED).probing(1).circuit)
-    )
+    circuit = Given(evolve(given(opened(), HALF_OPENED).probing(1).circuit, ProbePassed(epoch=1, n=1)))
 
     assert () == circuit.when(result(None, epoch=1, probe=1))
     assert () == circuit.when(result(TRANSIENT, epoch=1, probe=7))

@@ -77,7 +77,7 @@ def test_the_property_finds_that_sixty_are_too_few(monkeypatch: pytest.MonkeyPat
     def counterexample(used: Callable[[Window, datetime], int]) -> list[int]:
         window = Window(timedelta(minutes=1))
         return find(
-            STEPS,
+            st.lists(st.sampled_from([1, 2, 3, 225, 237, 238]), max_size=6),
             lambda steps: most_in_any_window(run(window, 2, steps, used), window.window) > 2,
             settings=settings(max_examples=2000, database=None, derandomize=True),
         )

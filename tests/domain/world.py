@@ -353,7 +353,9 @@ class World:
         if email.end is End.SENT:
             check(not email.pending and email.anyone_accepted, "sent without somebody", email)
         check((email.fail_reason is not None) == (email.end is End.FAILED), "end", email)
-        check(email.blocking <= {a.number for a in email.attempts if a.state == "uncertain"}, "blocking", email)
+        check(
+            email.blocking <= {a.number for a in email.attempts if a.state == "uncertain"}, "blocking", email
+        )
 
     # --- what must hold in the end ---------------------------------------------------------------------
 
@@ -432,7 +434,9 @@ class World:
         check(ends == 1, "I2", self.log)
         reached = {n for n, state in enumerate(self.email.recipients) if state is Recipient.ACCEPTED}
         check(reached <= self.took() | self.presumed, "said to be sent", (reached, self.taken))
-        last = next(e for e in reversed(self.log) if isinstance(e, Sent | Failed) or event_name(e) == "Cancelled")
+        last = next(
+            e for e in reversed(self.log) if isinstance(e, Sent | Failed) or event_name(e) == "Cancelled"
+        )
         if isinstance(last, Failed) and last.reason in (FailReason.EXPIRED, FailReason.REJECTED):
             check(not self.took() & set(last.pending), "denied", (last, self.taken))
 

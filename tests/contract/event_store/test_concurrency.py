@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
 from random import Random
-from threading import Barrier
+from threading import Barrier, Thread
 
-from application.ports import EventStore, Locked, Plan
+from application.ports import EventStore, LeaseLost, Locked, Plan
 from application.recorded import Committed, Recorded, StreamAppend, Unit, email_stream
 from domain.email.events import AttemptStarted
 from tests.contract.event_store.conftest import CIRCUIT, Subject
@@ -202,6 +204,67 @@ def test_no_slot_is_spent_twice(subject: Subject) -> None:
 
     assert max(seen) <= 10
     assert 10 == sum(isinstance(one.event, AttemptStarted) for one in whole_log(subject.store))
+
+
+def test_no_attempt_is_left_behind_by_a_recovery_at_the_same_time(subject: Subject) -> None:
+    """A worker starts while its lease is taken over: either the recovery finds the attempt, or the lease stays."""
+    email_id = an_id()
+    subject.store.append([request(email_id)])
+    lease = subject.store.acquire_lease("w")
+    other = subject.open()
+
+    def close(locked: Locked) -> Sequence[Unit]:
+        views = [locked.emails[one] for one, _ in locked.taken_over]
+        return [unit(append(email_stream(one.email_id), one.version, failed())) for one in views]
+
+    def recover() -> None:
+        with suppress(LeaseLost):
+            other.transact(Plan(takes_over=lease), close)
+            other.release_lease(lease)
+
+    recovery = Thread(target=recover)
+
+    def start(locked: Locked) -> Sequence[Unit]:
+        if recovery.ident is None:
+            recovery.start()
+            recovery.join(0.5)
+        event = started(worker=lease.worker, token=lease.token)
+        return [unit(append(email_stream(one), 1, event)) for one in locked.claimed]
+
+    subject.store.transact(Plan(lease=lease, choose=Chooser(share(1))), start)
+    recovery.join(PATIENCE_S)
+    view = subject.store.transact(Plan(emails=(email_id,)), lambda locked: []).locked.emails[email_id]
+
+    assert view.email.open_attempt is None or lease in subject.store.stale_leases(timedelta(0))
+
+
+def test_an_attempt_is_closed_once(subject: Subject) -> None:
+    """Its worker records outcomes while a recovery takes the same attempts over."""
+    ids = [an_id() for _ in range(30)]
+    lease = subject.store.acquire_lease("w")
+    subject.store.append([request(one) for one in ids])
+    begin = [unit(append(email_stream(one), 1, started(token=lease.token))) for one in ids]
+    subject.store.transact(Plan(), lambda locked: begin)
+    stores = subject.open(), subject.open()
+
+    def closing(locked: Locked) -> Sequence[Unit]:
+        open_ones = [one for one in locked.emails.values() if one.email.open_attempt is not None]
+        return [unit(append(email_stream(one.email_id), one.version, failed())) for one in open_ones]
+
+    def record() -> None:
+        for index in range(0, len(ids), 2):
+            stores[0].transact(Plan(emails=tuple(ids[index : index + 2])), closing)
+
+    def recover() -> None:
+        while stores[1].transact(Plan(takes_over=lease, open_max=4), closing).locked.taken_over:
+            pass
+
+    together(record, recover)
+
+    assert [[1, 2, 3]] * 30 == [
+        [e.version for e in subject.store.read_stream(email_stream(one))] for one in ids
+    ]
+    assert 0 == subject.store.transact(Plan(), lambda locked: []).locked.gates["provider/ses"].open_attempts
 
 
 def test_leases_given_at_once_have_tokens_of_their_own(subject: Subject) -> None:

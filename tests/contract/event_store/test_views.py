@@ -153,6 +153,8 @@ def attempt_rows(view: EmailView) -> list[Row]:
 def test_claims_follow_the_fold(subject: Subject, seed: int) -> None:
     """Hours later, from every lane: exactly the emails that wait there, the longest due first."""
     world = history(subject, seed)
+    for _ in range(5):
+        world.request()
     subject.clock.time += timedelta(hours=3)
     now = subject.clock.now()
     fresh = folded(whole_log(subject.store), CIRCUIT)

@@ -44,6 +44,7 @@ class SmtpProvider:
     def __init__(self, settings: SmtpSettings) -> None:
         self._settings = settings
         self._tls_context = settings.tls_context
+        self._tls_context_is_read = asyncio.Lock()
         self._pool = SmtpPool(
             self._log_in,
             size=settings.concurrency,
@@ -97,16 +98,17 @@ class SmtpProvider:
             self._pool.retire(connection)
         if not reply.positive:
             raise ProviderUnfit(f"{server} let us in, then refused NOOP: {reply.code} {one_line(reply.text)}")
-        return connection.description
+        return one_line(connection.description)
 
     async def close(self) -> None:
         """Say goodbye on every connection."""
         await self._pool.close()
 
     async def _log_in(self) -> SmtpConnection:
-        if self._tls_context is None and self._settings.tls != "none":
-            # Reading the system's authorities takes tens of milliseconds: once, and not in the loop.
-            self._tls_context = await asyncio.to_thread(ssl.create_default_context)
+        async with self._tls_context_is_read:
+            if self._tls_context is None and self._settings.tls != "none":
+                # Reading the system's authorities takes tens of milliseconds: once, and not in the loop.
+                self._tls_context = await asyncio.to_thread(ssl.create_default_context)
         return await log_in(self._settings, self._tls_context)
 
     async def _send(self, letter: _Letter, submission: Submission) -> Outcome:

@@ -10,7 +10,14 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
@@ -44,9 +51,19 @@ READERS = 4
 LOOK_AGAIN_S = 0.1
 """Pause between looks for a transaction whose COMMIT was not answered."""
 
+NOT_OUR_FAULT = (OperationalError, InterfaceError, InternalError)
+"""Connection gone, disk full, lock not given, server read-only; a bare DatabaseError is a file that is broken."""
+
+UNDEFINED_TABLE = "42P01"
 UNKNOWN_XID = "22023"
 XACT_STATUS = Sql("SELECT pg_xact_status(CAST(CAST(:xid AS text) AS xid8))")
 IS_RECORDED = Sql("SELECT 1 FROM events WHERE event_id = :event_id")
+
+
+# Whatever stronger the operator chose stays.
+DURABLE = """
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
 
 
 class Again(Exception):
@@ -201,13 +218,14 @@ class Database:
 
     def _abandon(self, connection: Connection, error: BaseException) -> None:
         """Roll back; drop a connection to SQLite that failed, for a later one to find the file as it is then."""
+        failed = isinstance(error, DBAPIError) and not isinstance(error, IntegrityError)
         if connection.invalidated:
             return
         with suppress(DBAPIError):
-            if self.kind == "postgresql" or not isinstance(error, DBAPIError):
-                connection.exec_driver_sql("ROLLBACK")
-            elif not isinstance(error, IntegrityError):
+            if self.kind == "sqlite" and failed:
                 connection.invalidate()
+            else:
+                connection.exec_driver_sql("ROLLBACK")
 
 
 class _Repeatable(Exception):
@@ -220,13 +238,11 @@ class _Repeatable(Exception):
 def _repeatable(error: BaseException) -> _Repeatable | None:
     if isinstance(error, Again):
         return _Repeatable(str(error) or "other writers got in between", disconnected=False)
-    if isinstance(error, IntegrityError):
-        return _Repeatable("another writer recorded the same", disconnected=False)
     if isinstance(error, DBAPIError):
-        if getattr(error.orig, "sqlstate", None) in REPEATABLE:
-            return _Repeatable(str(error.orig), disconnected=False)
+        if {getattr(error.orig, name, None) for name in ("sqlstate", "sqlite_errorname")} & REPEATABLE:
+            return _Repeatable(_one_line(error), disconnected=False)
         if error.connection_invalidated:
-            return _Repeatable(str(error.orig), disconnected=True)
+            return _Repeatable(_one_line(error), disconnected=True)
     return None
 
 
@@ -238,8 +254,8 @@ def _available() -> Iterator[None]:
     except PoolTimeout as error:
         raise StoreUnavailable("every connection is in use") from error
     except DBAPIError as error:
-        missing = getattr(error.orig, "sqlstate", None) == "42P01"
-        if missing or isinstance(error, OperationalError | InterfaceError) or type(error) is DatabaseError:
+        missing = getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE
+        if missing or isinstance(error, NOT_OUR_FAULT) or type(error) is DatabaseError:
             raise StoreUnavailable(_one_line(error)) from error
         raise
 
@@ -284,7 +300,7 @@ def _postgres(url: str, stall_s: float) -> Engine:
         max_overflow=POOL_SIZE,
         pool_timeout=stall_s,
         connect_args={
-            "connect_timeout": max(1, round(stall_s)),
+            "connect_timeout": max(1, round(min(stall_s, STALL_S))),
             "tcp_user_timeout": round(stall_s * 1000),
             "keepalives_idle": max(1, round(stall_s / 2)),
             "application_name": "stagepost",
@@ -297,8 +313,9 @@ def _postgres(url: str, stall_s: float) -> Engine:
         # A worker that freezes in a transaction must not hold the others.
         connection.execute(
             f"SET TimeZone = 'UTC'; SET idle_in_transaction_session_timeout = {milliseconds};"
-            f" SET lock_timeout = {milliseconds}; SET synchronous_commit = 'on'"
+            f" SET lock_timeout = {milliseconds}"
         )
+        connection.execute(DURABLE)
 
     event.listen(engine, "connect", settings)
     return engine

@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from adapters.sql import content_store, leases, log, tables, writer
+from adapters.sql import content_store, leases, log, tables
 from adapters.sql.dialect import Sql
 from adapters.sql.engine import TURNS_MAX, Database, Session
 from adapters.sql.follow import Follower
 from adapters.sql.gates import Gates
 from adapters.sql.statuses import SqlStatuses
 from adapters.sql.transaction import GatesMissing, Transactions
+from adapters.sql.views import Views
+from adapters.sql.writer import Writer
 from application.ports import Clock, Lease, Locked, Plan, StoreUnavailable, Transacted
 from application.recorded import Committed, Conflict, Recorded, StoredContent, Unit
 from domain.circuit import CircuitPolicy
@@ -43,7 +45,9 @@ class SqlEventStore:
         self._database = database
         self._clock = clock
         self._gates = Gates(circuit)
-        self._transactions = Transactions(self._gates, self._now)
+        views = Views()
+        self._writer = Writer(views)
+        self._transactions = Transactions(writer=self._writer, views=views, gates=self._gates, now=self._now)
         self._follower = Follower(database)
         self._committed_at = -FRESH_S
         self.statuses = SqlStatuses(database)
@@ -51,7 +55,7 @@ class SqlEventStore:
     def append(self, units: Sequence[Unit]) -> list[Committed | Conflict]:
         if not units:
             return []
-        return self._write(partial(writer.append, units=units))
+        return self._write(partial(self._writer.append, units=units))
 
     def transact(self, plan: Plan, decide: Callable[[Locked], Sequence[Unit]]) -> Transacted:
         for _ in range(TURNS_MAX):

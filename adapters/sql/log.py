@@ -38,6 +38,9 @@ class Head(NamedTuple):
     hash: bytes
 
 
+BEGINNING = Head(0, GENESIS)
+
+
 def heads(session: Session, streams: Sequence[str]) -> dict[str, Head]:
     """The heads of those streams that exist."""
     if not streams:
@@ -62,20 +65,23 @@ def histories(session: Session, streams: Sequence[str]) -> list[tuple[Recorded, 
     return [(recorded_of(row), row[8]) for row in session.rows(STREAMS, streams=list(streams))]
 
 
-def record(session: Session, entries: Sequence[Entry], heads: Mapping[str, Head]) -> list[Recorded]:
-    """Append the entries, positions in their order. `heads`: of every stream among them that exists.
+def record(
+    session: Session, entries: Sequence[Entry], heads: Mapping[str, Head]
+) -> tuple[list[Recorded], dict[str, Head]]:
+    """Append the entries, positions in their order; gives them as recorded, and the heads of their streams.
 
-    Raises IntegrityError where another writer was there first.
+    `heads`: of every stream among them that exists. Raises IntegrityError where another writer was there first.
     """
     if not entries:
-        return []
-    hashes = {name: head.hash for name, head in heads.items()}
+        return [], {}
+    after: dict[str, Head] = {}
     recorded, rows = [], []
     for position, entry in zip(_positions(session, len(entries)), entries, strict=True):
         new, at = entry.new, entry.at
         stored, meta, data = encode_new(new)
+        before = after.get(entry.stream) or heads.get(entry.stream, BEGINNING)
         digest = chain(
-            hashes.get(entry.stream, GENESIS),
+            before.hash,
             stream=entry.stream,
             version=entry.version,
             event_id=new.event_id,
@@ -84,7 +90,7 @@ def record(session: Session, entries: Sequence[Entry], heads: Mapping[str, Head]
             meta=meta,
             data=data,
         )
-        hashes[entry.stream] = digest
+        after[entry.stream] = Head(entry.version, digest)
         rows.append(
             (
                 position,
@@ -103,7 +109,7 @@ def record(session: Session, entries: Sequence[Entry], heads: Mapping[str, Head]
     rows.sort(key=_by_stream)
     session.marker = rows[0][1]
     session.insert(INSERT, rows)
-    return recorded
+    return recorded, after
 
 
 def recorded_of(row: Sequence[Any]) -> Recorded:

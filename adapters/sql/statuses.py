@@ -90,9 +90,9 @@ def _page(status: Status | None, provider: bool, before: bool) -> Sql:
     also = (" AND e.provider = :provider" if provider else "") + (
         " AND (e.requested_at, e.email_id) < (:at, :id)" if before else ""
     )
-    order = " ORDER BY requested_at DESC, email_id DESC LIMIT :limit"
-    walks = [f"SELECT * FROM ({SELECT} WHERE {way}{also}{order}) AS walk" for way in ways]
-    return Sql(" UNION ALL ".join(walks) + order)
+    order = " ORDER BY {0}requested_at DESC, {0}email_id DESC LIMIT :limit"
+    walks = [f"SELECT * FROM ({SELECT} WHERE {way}{also}{order.format('e.')}) AS walk" for way in ways]
+    return Sql(" UNION ALL ".join(walks) + order.format(""))
 
 
 def _with_attempts(session: Session, rows: Rows, now: datetime) -> list[StatusRow]:

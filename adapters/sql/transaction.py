@@ -11,10 +11,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from adapters.ledger import Admitted, DecisionRefused, streams_of
-from adapters.sql import claims, content_store, leases, log, views, writer
+from adapters.sql import claims, content_store, leases, log
 from adapters.sql.engine import TURNS_MAX, Again, Session
 from adapters.sql.gates import Gates
 from adapters.sql.log import Head
+from adapters.sql.views import Views
+from adapters.sql.writer import Writer
 from application.ports import Locked, Plan, Transacted
 from application.projections.emails import email_id_of
 from application.projections.gates import Gate
@@ -43,7 +45,9 @@ class _Held(NamedTuple):
 class Transactions:
     """Runs transactions with decisions. `now` asks the clock that gates and the queue go by."""
 
-    def __init__(self, gates: Gates, now: Now) -> None:
+    def __init__(self, *, writer: Writer, views: Views, gates: Gates, now: Now) -> None:
+        self._writer = writer
+        self._views = views
         self._gates = gates
         self._now = now
 
@@ -66,9 +70,9 @@ class Transactions:
         alive = leases.hold(session, plan)
         attempts = claims.open_attempts(session, plan)
         named = dict.fromkeys([*plan.emails, *(email_id for email_id, _ in attempts)])
-        views.lock(session, named)
+        self._views.lock(session, named)
         seen, claimed, overdue = self._claim(session, plan, alive=alive)
-        emails, heads = views.load(session, dict.fromkeys([*named, *claimed, *overdue]))
+        emails, heads = self._views.load(session, dict.fromkeys([*named, *claimed, *overdue]))
         # Read before the gates are held: everybody waits for whoever holds them.
         contents = content_store.read(session, claimed)
         gates = self._gates.lock(session) if plan.gates else {}
@@ -101,10 +105,10 @@ class Transactions:
     def _record(self, session: Session, plan: Plan, held: _Held, units: Sequence[Unit]) -> list[Recorded]:
         others = [stream for stream in streams_of(units) if stream not in held.heads]
         heads = {**held.heads, **log.heads(session, others)}
-        admitted = _all_admitted(session, writer.admitting(session, units, heads))
-        emails = writer.load_touched(session, admitted, heads, held.locked.emails)
+        admitted = _all_admitted(session, self._writer.admitting(session, units, heads))
+        emails = self._writer.load_touched(session, admitted, heads, held.locked.emails)
         gates = held.locked.gates
-        recorded, moved = writer.record(session, admitted, heads, emails, gates if plan.gates else None)
+        recorded, moved = self._writer.record(session, admitted, heads, emails, gates if plan.gates else None)
         if missing := moved.keys() - gates.keys():
             raise GatesMissing(frozenset(missing))
         self._gates.store(session, moved)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ from adapters.sql import log, tables
 from adapters.sql.dialect import Insert, Sql
 from adapters.sql.engine import Rows, Session
 from adapters.sql.log import Head
-from application.projections.emails import EmailView, email_id_of, outcome_of, project, view_of
+from application.projections.emails import EmailView, email_id_of, is_over, outcome_of, project, view_of
 from application.recorded import email_stream
 from domain.email.state import Recipient
 from domain.routing import Lane
@@ -25,38 +27,70 @@ LOCK = Sql("SELECT email_id FROM emails WHERE email_id = ANY(:email_ids) ORDER B
 EMAILS = Insert.into(tables.emails, "UPSERT")
 ATTEMPTS = Insert.into(tables.attempts, "UPSERT")
 
+KEPT_MAX = 4096
+"""Views kept in memory, of 2 to 4 KB each: what is accepted and sent at once is mostly among them."""
+
 _json = msgspec.json.Encoder().encode
 
 
-def lock(session: Session, email_ids: Collection[str]) -> None:
-    """Hold the rows of these emails until the end of the transaction."""
-    if email_ids and session.kind == "postgresql":
-        session.rows(LOCK, email_ids=sorted(email_ids))
+class Views:
+    """Loads and stores the views of emails, and keeps those that were seen last.
 
+    A kept view is as good as a new fold if its stream still ends with the same hash: that stands for all of its
+    history. So nothing has to be forgotten where a transaction fails, or another process writes.
+    """
 
-def load(session: Session, email_ids: Collection[str]) -> tuple[dict[str, EmailView], dict[str, Head]]:
-    """Those of the emails that were requested, folded from their events; and the heads of their streams."""
-    views: dict[str, EmailView] = {}
-    heads: dict[str, Head] = {}
-    for recorded, digest in log.histories(session, [email_stream(one) for one in email_ids]):
-        email_id = email_id_of(recorded.stream)
-        views[email_id] = project(views.get(email_id) or view_of(email_id), recorded)
-        heads[recorded.stream] = Head(recorded.version, digest)
-    return views, heads
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Head, EmailView]] = {}
+        self._lock = Lock()
 
+    def lock(self, session: Session, email_ids: Collection[str]) -> None:
+        """Hold the rows of these emails until the end of the transaction."""
+        if email_ids and session.kind == "postgresql":
+            session.rows(LOCK, email_ids=sorted(email_ids))
 
-def store(session: Session, before: Mapping[str, EmailView], changed: Mapping[str, EmailView]) -> None:
-    """Write the rows of the emails that changed, and of those of their attempts that did."""
-    stamp = session.stamp
-    emails: Rows = []
-    attempts: Rows = []
-    for email_id in sorted(changed):
-        view = changed[email_id]
-        emails.append(email_row(view, stamp))
-        if view.email.attempts:
-            attempts += attempt_rows(before.get(email_id), view, stamp)
-    session.insert(EMAILS, emails)
-    session.insert(ATTEMPTS, attempts)
+    def load(
+        self, session: Session, email_ids: Collection[str]
+    ) -> tuple[dict[str, EmailView], dict[str, Head]]:
+        """Those of the emails that were requested, as their events say; and the heads of their streams."""
+        kept = {one: found for one in email_ids if (found := self._kept.get(one)) is not None}
+        heads = log.heads(session, [email_stream(one) for one in kept])
+        views = {one: view for one, (head, view) in kept.items() if heads.get(email_stream(one)) == head}
+        missing = [email_stream(one) for one in email_ids if one not in views]
+        for recorded, digest in log.histories(session, missing):
+            email_id = email_id_of(recorded.stream)
+            views[email_id] = project(views.get(email_id) or view_of(email_id), recorded)
+            heads[recorded.stream] = Head(recorded.version, digest)
+        return views, heads
+
+    def store(
+        self,
+        session: Session,
+        before: Mapping[str, EmailView],
+        changed: Mapping[str, EmailView],
+        heads: Mapping[str, Head],
+    ) -> None:
+        """Write the rows of the emails that changed, and of those of their attempts that did. `heads`: by now."""
+        stamp = session.stamp
+        emails: Rows = []
+        attempts: Rows = []
+        for email_id in sorted(changed):
+            view = changed[email_id]
+            emails.append(email_row(view, stamp))
+            if view.email.attempts:
+                attempts += attempt_rows(before.get(email_id), view, stamp)
+        session.insert(EMAILS, emails)
+        session.insert(ATTEMPTS, attempts)
+        self._keep(changed, heads)
+
+    def _keep(self, views: Mapping[str, EmailView], heads: Mapping[str, Head]) -> None:
+        with self._lock:
+            for email_id, view in views.items():
+                self._kept.pop(email_id, None)  # the last one kept is the last one dropped
+                if not is_over(view):
+                    self._kept[email_id] = heads[email_stream(email_id)], view
+            for email_id in list(islice(self._kept, max(0, len(self._kept) - KEPT_MAX))):
+                del self._kept[email_id]
 
 
 def email_row(view: EmailView, stamp: Stamp) -> tuple[Any, ...]:

@@ -149,8 +149,6 @@ def _is_loopback(host: bytes) -> bool:
         return True
     if name.startswith("[") and name.endswith("]"):
         name = name[1:-1]
-    elif ":" in name:
-        return False
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:

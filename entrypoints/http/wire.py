@@ -53,7 +53,7 @@ def decode_send(octets: bytes, errors: Errors) -> SendBody:
     """The request; what has a wrong shape is absent, and in `errors`. Raises a 400 for what isn't JSON."""
     try:
         return _DECODE(octets)
-    except (ValueError, RecursionError):
+    except ValueError:
         # It stops at the first thing wrong. Go through all of them, at leisure.
         return _slowly(octets, errors)
 

@@ -1,4 +1,4 @@
-"""Events, hashes, gates and content as stored: what goes in comes out, and nothing else can be read."""
+"""Events and their hashes as stored: what goes in comes out, and nothing else can be read."""
 
 from __future__ import annotations
 
@@ -13,16 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters import codec
-from adapters.content_codec import decode_content, digests_in, encode_content
-from adapters.gate_codec import decode_gate, encode_gate
 from adapters.upcasters import Upcasters
-from application.projections.gates import Gate
-from application.recorded import Event, NewEvent, StoredContent
-from domain.circuit import Circuit, Phase
-from domain.content import Address, Attachment, Content
+from application.recorded import Event, NewEvent
 from domain.email.events import Cancelled, Rescheduled
 from domain.failures import FailureKind, Refusal
-from domain.rate_limit import Window
 from domain.routing import PassedOver
 from tests.golden.samples import SAMPLES
 
@@ -239,121 +233,3 @@ def test_every_part_of_the_event_is_in_its_hash(changed: dict[str, Any]) -> None
 def test_the_event_before_is_in_the_hash() -> None:
     """Else an event could be taken out of the middle."""
     assert codec.chain(codec.GENESIS, **LINK) != codec.chain(b"\1" * 32, **LINK)
-
-
-COUNTS = st.dictionaries(st.integers(0, 2**45), st.integers(1, 10**6), max_size=61)
-WINDOWS = st.builds(
-    Window,
-    st.integers(1, 10**12).map(lambda us: timedelta(microseconds=us)),
-    COUNTS.map(lambda counts: tuple(sorted(counts.items()))),
-)
-CIRCUIT_FIELDS: dict[str, st.SearchStrategy[Any]] = {
-    "phase": st.sampled_from(Phase),
-    "epoch": INTEGERS,
-    "until": st.none() | TIMES,
-    "opened": INTEGERS,
-    "paused": st.booleans(),
-    "granted": INTEGERS,
-    "out": st.frozensets(INTEGERS),
-    "passed": INTEGERS,
-    "calls": WINDOWS,
-    "failures": WINDOWS,
-    "in_a_row": INTEGERS,
-}
-GATE_FIELDS: dict[str, st.SearchStrategy[Any]] = {
-    "name": st.text(),
-    "position": INTEGERS,
-    "last_at": st.none() | TIMES,
-    "windows": st.lists(WINDOWS, max_size=5).map(tuple),
-    "open_attempts": INTEGERS,
-    "not_before": st.none() | TIMES,
-    "circuit": st.builds(Circuit, **CIRCUIT_FIELDS),
-    "version": INTEGERS,
-}
-GATES = st.builds(Gate, **GATE_FIELDS)
-
-
-@given(GATES)
-def test_a_gate_is_read_as_it_was_stored(gate: Gate) -> None:
-    """Window by window; equal gates have the same text."""
-    text = encode_gate(gate)
-
-    assert gate == decode_gate(text)
-    assert text == encode_gate(decode_gate(text))
-
-
-def test_every_field_of_a_gate_is_among_those_tried_above() -> None:
-    """A field with a default that the codec forgot would be lost in silence."""
-    assert {f.name for f in fields(Gate)} == set(GATE_FIELDS)
-    assert {f.name for f in fields(Circuit)} == set(CIRCUIT_FIELDS)
-
-
-def test_a_full_gate_stays_small() -> None:
-    """Four full windows and the circuit's two in less than one page of a database."""
-    full = Window(timedelta(days=1), tuple((1_240_000 + n, 50_000 + n) for n in range(61)))
-    gate = Gate(name="service", windows=(full,) * 4, circuit=Circuit(calls=full, failures=full))
-
-    assert len(encode_gate(gate)) < 4096
-
-
-ADDRESSES = st.builds(Address, address=st.text(), name=st.text())
-MANY_ADDRESSES = st.lists(ADDRESSES, max_size=3).map(tuple)
-ATTACHMENTS = st.builds(
-    Attachment,
-    filename=st.text(),
-    content_type=st.text(),
-    data=st.binary(max_size=40),
-    content_id=st.text(),
-)
-CONTENTS = st.builds(
-    Content,
-    sender=ADDRESSES,
-    to=MANY_ADDRESSES,
-    cc=MANY_ADDRESSES,
-    bcc=MANY_ADDRESSES,
-    reply_to=MANY_ADDRESSES,
-    subject=st.text(),
-    text=st.none() | st.text(),
-    html=st.none() | st.text(),
-    headers=st.lists(st.tuples(st.text(), st.text()), max_size=3).map(tuple),
-    attachments=st.lists(ATTACHMENTS, max_size=3).map(tuple),
-)
-
-
-@given(st.text(), st.binary(max_size=16), CONTENTS)
-def test_content_is_read_as_it_was_stored(key: str, salt: bytes, content: Content) -> None:
-    """Attachments come back from their blobs."""
-    stored = StoredContent(email_id="e1", key=key, salt=salt, content=content)
-    text, blobs = encode_content(stored)
-
-    assert stored == decode_content("e1", text, dict(blobs))
-    assert [digest for digest, _ in blobs] == digests_in(text)
-
-
-def test_equal_attachments_are_one_blob_and_leave_no_octet_in_the_text() -> None:
-    """A newsletter's logo is stored once; the text says name, type, digest and size."""
-    logo = Attachment(filename="logo.png", content_type="image/png", data=b"\x89PNG", content_id="logo")
-    content = Content(
-        sender=Address(address="a@b.example"), to=(), attachments=(logo, replace(logo, filename="2.png"))
-    )
-    text, blobs = encode_content(StoredContent(email_id="e1", key="k", salt=b"s", content=content))
-    digest = hashlib.sha256(b"\x89PNG").hexdigest()
-
-    assert [(digest, b"\x89PNG")] == blobs
-    assert {
-        "filename": "logo.png",
-        "content_type": "image/png",
-        "content_id": "logo",
-        "digest": digest,
-        "size": 4,
-    } == msgspec.json.decode(text)["attachments"][0]
-
-
-def test_a_missing_blob_is_an_error() -> None:
-    """Better no email than one without its invoice."""
-    file = Attachment(filename="a", content_type="a/b", data=b"1")
-    content = Content(sender=Address(address="a@b.example"), to=(), attachments=(file,))
-    text, _ = encode_content(StoredContent(email_id="e1", key="k", salt=b"s", content=content))
-
-    with pytest.raises(KeyError):
-        decode_content("e1", text, {})

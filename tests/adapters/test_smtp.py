@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from domain.failures import Accepted, FailureKind, NotAccepted, Outcome, Refusal, Unanswered
-from tests.adapters.smtp_bench import smtp_bench
+from tests.adapters.smtp_bench import smtp_bench, timeouts
 from tests.contract.provider_contract import send, submission, until
 from tests.support.smtp_script import (
     At,
@@ -29,13 +29,14 @@ from tests.support.smtp_server import EXTENSIONS
 LARGE = "A line of a text that no socket buffer holds in one piece.\n" * 200_000
 """12 MB: some of it is still here when the server goes."""
 
+SHUTTING_DOWN = "421 4.3.2 Shutting down"
 GARBLED = "hello, this is no SMTP"
 BEFORE_THE_BODY = (At.GREETING, At.EHLO, At.STARTTLS, At.AUTH, At.MAIL, At.RCPT, At.DATA)
 MISBEHAVIOURS: dict[str, Step] = {
     "drops": drop(),
     "resets": reset(),
     "hangs": hang(),
-    "closes with 421": say_and_close("421 4.3.2 Shutting down"),
+    "closes with 421": say_and_close(SHUTTING_DOWN),
     "talks garbage": GARBLED,
 }
 
@@ -57,7 +58,8 @@ async def test_nothing_is_uncertain_before_the_body(
     at: At, misbehaviour: str, server: dict[str, object]
 ) -> None:
     """Whatever goes wrong, and wherever: the email wasn't sent, the provider is unwell, the next one goes through."""
-    async with smtp_bench({at: MISBEHAVIOURS[misbehaviour]}, server=server) as bench:
+    step = MISBEHAVIOURS[misbehaviour]
+    async with smtp_bench({at: step}, server=server, **timeouts(step)) as bench:
         outcome = await send(bench.provider, submission(1))
 
         assert isinstance(outcome, NotAccepted)
@@ -87,7 +89,8 @@ async def test_everything_but_an_answer_to_the_dot_is_uncertain(
     misbehaviour: str, server: dict[str, object]
 ) -> None:
     """Whether the server took it or not: from here both look the same, and no other outcome would be true."""
-    async with smtp_bench({At.DOT: UNANSWERED[misbehaviour]}, server=server) as bench:
+    step = UNANSWERED[misbehaviour]
+    async with smtp_bench({At.DOT: step}, server=server, **timeouts(step)) as bench:
         outcome = await send(bench.provider, submission(1))
 
         assert isinstance(outcome, Unanswered)
@@ -102,7 +105,7 @@ async def test_everything_but_an_answer_to_the_dot_is_uncertain(
     ("reply", "kind"),
     [
         ("451 4.3.0 Error: queue file write error", FailureKind.TRANSIENT),
-        ("421 4.3.2 Shutting down", FailureKind.TRANSIENT),
+        (SHUTTING_DOWN, FailureKind.TRANSIENT),
         ("554 5.6.0 Malformed", FailureKind.CONTENT),
         ("552 5.3.4 Too big", FailureKind.TOO_LARGE),
         ("454 Throttling failure: Maximum sending rate exceeded.", FailureKind.THROTTLED),
@@ -126,7 +129,7 @@ async def test_any_answer_to_the_dot_is_definite(
 @pytest.mark.parametrize("misbehaviour", [drop(), reset(), hang()], ids=["drops", "resets", "hangs"])
 async def test_a_large_message_cut_off_was_not_sent(misbehaviour: Step, server: dict[str, object]) -> None:
     """As long as its dot hasn't left us, no server can have taken it."""
-    async with smtp_bench({At.BODY: misbehaviour}, server=server) as bench:
+    async with smtp_bench({At.BODY: misbehaviour}, server=server, **timeouts(misbehaviour)) as bench:
         outcome = await send(bench.provider, submission(text=LARGE))
 
         assert isinstance(outcome, NotAccepted)
@@ -137,7 +140,7 @@ async def test_a_large_message_cut_off_was_not_sent(misbehaviour: Step, server: 
 @pytest.mark.parametrize("misbehaviour", [drop(), reset(), hang()], ids=["drops", "resets", "hangs"])
 async def test_a_small_message_cut_off_is_uncertain(misbehaviour: Step, server: dict[str, object]) -> None:
     """It is written in one piece, dot and all: the server had it, as far as we know."""
-    async with smtp_bench({At.BODY: misbehaviour}, server=server) as bench:
+    async with smtp_bench({At.BODY: misbehaviour}, server=server, **timeouts(misbehaviour)) as bench:
         outcome = await send(bench.provider, submission())
 
         assert isinstance(outcome, Unanswered)
@@ -152,6 +155,27 @@ async def test_a_refusal_amid_the_body_counts(text: str, server: dict[str, objec
 
     assert (FailureKind.TOO_LARGE, "552 5.3.4") == (getattr(outcome, "kind", None), outcome.code)
     assert isinstance(again, Accepted)
+
+
+async def test_an_acceptance_amid_the_body_is_none(server: dict[str, object]) -> None:
+    """It can't mean this message, which the server hasn't seen the end of; what it means nobody knows."""
+    async with smtp_bench({At.BODY: say_and_close("250 2.0.0 Ok")}, server=server) as bench:
+        assert isinstance(await send(bench.provider, submission(text=LARGE)), Unanswered)
+
+
+async def test_421_is_the_last_answer(server: dict[str, object]) -> None:
+    """Nothing more is waited for, even where the server doesn't hang up; whoever was accepted before it wasn't sent."""
+    scripts: list[dict[At, Plan]] = [
+        {At.MAIL: SHUTTING_DOWN, At.RCPT: hang()},
+        {At.RCPT: [None, SHUTTING_DOWN, hang()]},
+    ]
+    for script in scripts:
+        async with smtp_bench(script, server=server) as bench, asyncio.timeout(2.0):
+            outcome = await send(bench.provider, submission(recipients=(0, 1, 2), of=3))
+
+            assert isinstance(outcome, NotAccepted)
+            assert (FailureKind.TRANSIENT, "421 4.3.2") == (outcome.kind, outcome.code)
+            await until("the connection is closed", lambda: bench.server.open_connections == 0)
 
 
 @pytest.mark.parametrize("misbehaviour", [drop(), reset(), hang(), say("500 no"), GARBLED])
@@ -169,22 +193,20 @@ async def test_what_happens_at_quit_changes_nothing(misbehaviour: Step, server: 
 @pytest.mark.parametrize("at", [*BEFORE_THE_BODY, At.DOT])
 async def test_a_slow_server_is_waited_for(at: At, server: dict[str, object]) -> None:
     """Slow, and within the timeouts."""
-    async with smtp_bench({at: slow(0.1)}, server=server, timeout_s=2.0, final_timeout_s=2.0) as bench:
+    async with smtp_bench({at: slow(0.1)}, server=server) as bench:
         assert isinstance(await send(bench.provider, submission()), Accepted)
 
 
 async def test_the_last_answer_gets_more_time() -> None:
     """Scanners take it: giving up too early makes a second copy."""
-    async with smtp_bench({At.DOT: slow(0.5)}, timeout_s=0.2, final_timeout_s=5.0) as bench:
+    async with smtp_bench({At.DOT: slow(1.0)}, timeout_s=0.5) as bench:
         assert isinstance(await send(bench.provider, submission()), Accepted)
 
 
 @pytest.mark.parametrize("at", [*BEFORE_THE_BODY, At.DOT])
 async def test_cancellation_closes_the_connection(at: At, server: dict[str, object]) -> None:
     """At whatever point: nothing is left open, nothing is sent later, and the slot is free again."""
-    async with smtp_bench(
-        {at: hang()}, server=server, timeout_s=5.0, final_timeout_s=5.0, concurrency=1
-    ) as bench:
+    async with smtp_bench({at: hang()}, server=server, concurrency=1) as bench:
         task = asyncio.create_task(bench.provider.send(submission(1)))
         await asyncio.sleep(0.1)
         task.cancel()
@@ -245,7 +267,7 @@ async def test_recipients_are_told_apart(server: dict[str, object]) -> None:
         ({1: GREYLISTED, 3: GREYLISTED}, FailureKind.DEFERRED, [], (1, 3)),
         ({1: NO_SUCH_USER, 3: NO_RELAY}, FailureKind.SENDER, [1], ()),
         ({1: GREYLISTED, 3: NO_RELAY}, FailureKind.SENDER, [], (1,)),
-        ({1: NO_SUCH_USER, 3: "421 4.3.2 Shutting down"}, FailureKind.TRANSIENT, [1], ()),
+        ({1: NO_SUCH_USER, 3: SHUTTING_DOWN}, FailureKind.TRANSIENT, [1], ()),
         ({1: "530 5.7.0 Authentication required"}, FailureKind.ACCOUNT, [], ()),
     ],
 )

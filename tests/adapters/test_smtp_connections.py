@@ -11,13 +11,14 @@ import pytest
 from adapters.providers.smtp import SmtpProvider, SmtpSettings
 from application.provider_port import ProviderUnfit
 from domain.failures import Accepted, FailureKind, NotAccepted, Outcome
-from tests.adapters.smtp_bench import TIMEOUT_S, SmtpBench, smtp_bench
+from tests.adapters.smtp_bench import QUICK_S, SmtpBench, smtp_bench, timeouts
 from tests.contract.provider_contract import send, submission, until
-from tests.support.smtp_script import At, Plan, drop, hang, reset, say_and_close, slow
+from tests.support.smtp_script import At, Plan, Step, drop, hang, reset, say_and_close, slow
 from tests.support.smtp_server import EXTENSIONS, ScriptedSmtpServer, certificates
 
 ONE_BY_ONE = {"extensions": ("SIZE 1000000",)}
 USERS = {"shop": "secret"}
+SILENT_LATER: dict[At, Plan] = {At.MAIL: [None, hang()]}
 
 
 def kind(outcome: Outcome) -> FailureKind | None:
@@ -151,12 +152,13 @@ async def test_a_new_connection_that_dies_is_a_failure() -> None:
         ({At.DATA: [None, drop()]}, FailureKind.TRANSIENT),
         ({At.DOT: [None, drop()]}, FailureKind.UNCERTAIN),
         ({At.MAIL: [None, "421 4.7.0 Too many messages"]}, FailureKind.THROTTLED),
-        ({At.MAIL: [None, hang()]}, FailureKind.TRANSIENT),
+        (SILENT_LATER, FailureKind.TRANSIENT),
     ],
 )
 async def test_what_happens_later_is_the_attempt_s(script: dict[At, Plan], failure: FailureKind) -> None:
     """Once MAIL was answered, or when we are too fast, or after a whole timeout, the attempt is over."""
-    async with smtp_bench(script) as bench:
+    quick = timeouts(hang()) if script == SILENT_LATER else {}
+    async with smtp_bench(script, **quick) as bench:
         assert [None, failure] == await send_many(bench, 2)
         assert 1 == bench.server.connections
 
@@ -166,7 +168,7 @@ async def test_what_happens_later_is_the_attempt_s(script: dict[At, Plan], failu
 
 async def test_no_more_connections_than_configured() -> None:
     """Who comes later waits, and gets through."""
-    async with smtp_bench({At.DOT: slow(0.02)}, concurrency=3, timeout_s=5.0, final_timeout_s=5.0) as bench:
+    async with smtp_bench({At.DOT: slow(0.02)}, concurrency=3) as bench:
         outcomes = await asyncio.gather(*(send(bench.provider, submission(n)) for n in range(1, 21)))
 
         assert [None] * 20 == [kind(outcome) for outcome in outcomes]
@@ -175,7 +177,7 @@ async def test_no_more_connections_than_configured() -> None:
 
 async def test_waiting_for_a_connection_ends() -> None:
     """It wasn't tried, and says so."""
-    async with smtp_bench({At.DOT: hang()}, concurrency=1, timeout_s=0.2, final_timeout_s=1.0) as bench:
+    async with smtp_bench({At.DOT: hang()}, concurrency=1, timeout_s=0.5, final_timeout_s=1.5) as bench:
         first, second = await asyncio.gather(*(send(bench.provider, submission(n)) for n in (1, 2)))
 
     assert (FailureKind.UNCERTAIN, FailureKind.NOT_TRIED) == (kind(first), kind(second))
@@ -192,7 +194,7 @@ async def test_a_closed_provider_tries_nothing() -> None:
 
 async def test_close_lets_an_email_under_way_finish() -> None:
     """And closes its connection behind it."""
-    async with smtp_bench({At.DOT: slow(0.2)}, final_timeout_s=5.0) as bench:
+    async with smtp_bench({At.DOT: slow(0.2)}) as bench:
         task = asyncio.create_task(bench.provider.send(submission()))
         await asyncio.sleep(0.1)
         await bench.provider.close()
@@ -237,7 +239,7 @@ async def test_a_certificate_must_be_right(
 ) -> None:
     """Of an authority we trust, and for the host we asked for; else nothing is said to whoever it is."""
     options = {"tls": tls, "users": USERS, "tls_context": server_context}
-    async with smtp_bench(server=options, tls_context=client_context, timeout_s=5.0) as bench:
+    async with smtp_bench(server=options, tls_context=client_context) as bench:
         outcome = await send(bench.provider, submission())
 
         assert isinstance(outcome, NotAccepted)
@@ -248,7 +250,7 @@ async def test_a_certificate_must_be_right(
 
 async def test_the_system_s_authorities_are_the_default() -> None:
     """Without a context of the caller's, an authority of the tests is unknown."""
-    async with smtp_bench(server={"tls": "tls"}, tls_context=None, timeout_s=5.0) as bench:
+    async with smtp_bench(server={"tls": "tls"}, tls_context=None) as bench:
         outcome = await send(bench.provider, submission())
 
         assert "certificate" in getattr(outcome, "detail", "")
@@ -304,25 +306,35 @@ async def test_the_password_stays_out_of_sight() -> None:
     assert "hunter2" not in f"{unfit.value!r} {outcome!r} {settings!r} {unfit.value.__cause__!r}"
 
 
+@pytest.mark.parametrize("step", [drop(), say_and_close("421 4.3.2 Shutting down"), "250x"])
+async def test_check_wants_more_than_a_login(step: Step) -> None:
+    """A server that lets us in and then doesn't answer is unfit, too."""
+    async with smtp_bench({At.NOOP: step}, server={"tls": "starttls", "users": USERS}) as bench:
+        with pytest.raises(ProviderUnfit, match="let us in, then"):
+            await bench.provider.check()
+
+        await until("nothing stays open", lambda: bench.server.open_connections == 0)
+
+
 # Getting there at all.
 
 
 async def test_a_host_that_does_not_exist_is_transient() -> None:
     """DNS fails for a while, too."""
-    provider = SmtpProvider(SmtpSettings(name="x", host="no-such-host.invalid", timeout_s=5.0))
+    provider = SmtpProvider(SmtpSettings(name="x", host="no-such-host.invalid"))
 
     assert FailureKind.TRANSIENT is kind(await send(provider, submission()))
 
 
 async def test_a_host_that_swallows_everything_is_transient() -> None:
     """Connecting, greeting and TLS each end at `timeout_s`."""
-    async with smtp_bench({At.GREETING: hang()}) as bench:
+    async with smtp_bench({At.GREETING: hang()}, **timeouts(hang())) as bench:
         started = asyncio.get_running_loop().time()
 
         outcome = await send(bench.provider, submission())
 
         assert FailureKind.TRANSIENT is kind(outcome)
-        assert asyncio.get_running_loop().time() - started < 5 * TIMEOUT_S
+        assert asyncio.get_running_loop().time() - started < 5 * QUICK_S
 
 
 @pytest.mark.parametrize(("configured", "said"), [("app.example.org", "app.example.org"), ("", "")])

@@ -93,7 +93,7 @@ async def test_large_attachments_arrive() -> None:
         filename="a.bin", content_type="application/octet-stream", data=bytes(range(256)) * 8_000
     )
     what = replace(what, content=replace(what.content, attachments=(file,)))
-    async with smtp_bench(timeout_s=5.0, final_timeout_s=5.0) as bench:
+    async with smtp_bench() as bench:
         assert isinstance(await send(bench.provider, what), Accepted)
         assert composed(what) == bench.server.messages[0].data
 

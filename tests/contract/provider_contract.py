@@ -121,8 +121,8 @@ async def send(provider: Provider, what: Submission) -> Outcome:
 
 
 async def until(condition: str, holds: Callable[[], bool]) -> None:
-    """Wait for what the other side has to notice first."""
-    for _ in range(200):
+    """Wait for what the other side has to notice first: a second at most."""
+    for _ in range(100):
         if holds():
             return
         await asyncio.sleep(0.01)
@@ -182,6 +182,7 @@ class ProviderContract:
 
         assert seen
         assert 0 == bench.copies("email-1", "reader0@example.net")
+        await until("nothing stays open", lambda: bench.open_connections() == 0)
 
     async def test_close_lets_go_of_everything(self, bench: Bench) -> None:
         """Once, twice, and with connections that wait for the next email."""

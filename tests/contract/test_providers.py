@@ -67,8 +67,8 @@ class SmtpBench:
                 port=self.server.port,
                 username="shop",
                 password="secret",
-                timeout_s=2.0,
-                final_timeout_s=0.5,
+                timeout_s=5.0,
+                final_timeout_s=1.0,
                 concurrency=4,
                 tls_context=certificates()[1],
             )

@@ -10,7 +10,8 @@ from domain.email.events import Bounced, Delivered, OnUncertain
 from domain.failures import FailureKind
 from domain.retry import RetryPolicy
 from domain.routing import Blocked, OnLimit
-from tests.domain.world import Provider, Reaction, World
+from tests.domain.fake_provider import FakeProvider, Reaction
+from tests.domain.world import World
 
 NAMES = ("ses", "resend", "smtp")
 KEY_TTLS = [None, None, timedelta(seconds=60), timedelta(hours=12)]
@@ -58,7 +59,7 @@ def drive(seed: int) -> World:
 def a_world(chance: random.Random) -> World:
     """One to three providers, with and without keys, with and without feedback."""
     providers = {
-        name: Provider(
+        name: FakeProvider(
             name=name,
             key_ttl=chance.choice(KEY_TTLS),
             feedback=chance.random() < 0.3,

@@ -16,7 +16,8 @@ from domain.failures import FailureKind
 from domain.retry import RetryPolicy
 from domain.routing import Blocked, OnLimit
 from tests.domain.driver import KEY_TTLS, NAMES, REFUSALS, TIMES_S, drive, reaction
-from tests.domain.world import Provider, Reaction, World
+from tests.domain.fake_provider import FakeProvider, Reaction
+from tests.domain.world import World
 
 SEEDS = 300
 """A second's worth. Tens of thousands were run by hand."""
@@ -62,7 +63,7 @@ REACTIONS = st.builds(
     retry_after_s=st.none() | st.floats(-1, 1e12),
 )
 PROVIDERS = st.builds(
-    Provider,
+    FakeProvider,
     name=st.sampled_from(NAMES),
     key_ttl=st.sampled_from(KEY_TTLS),
     feedback=st.booleans(),
@@ -92,7 +93,7 @@ class AnyLife(RuleBasedStateMachine):
     )
     def begin(
         self,
-        providers: list[Provider],
+        providers: list[FakeProvider],
         recipients: int,
         on_uncertain: OnUncertain,
         lifetime_s: int,

@@ -80,6 +80,7 @@ def test_a_provider_with_feedback_is_waited_for() -> None:
     then.then(uncertain(1, resolve_by=RESOLVE_BY))
     assert RESOLVE_BY == then.email.deadline_at
     assert then.email.lane is None
+    assert then.email.bound is None
     Given(then.email).when(START, now=at(119), openings=FED_BACK).then_nothing()
 
 
@@ -165,6 +166,13 @@ def test_a_call_with_a_key_in_doubt_may_not_begin_after_the_key_died() -> None:
     then = given(requested(), KEYED_ATTEMPT, doubt).when(START, now=now, openings=KEYED)
 
     then.then(started(2, "resend", now=now, key_until=KEY_UNTIL, deadline=KEY_UNTIL))
+
+
+def test_a_key_that_died_starts_nothing() -> None:
+    """Whatever was said about the wait: a dead key is never used as a living one."""
+    doubt = uncertain(1, "resend", resolve_by=EXPIRY, retry_at=LATER)
+
+    given(requested(), KEYED_ATTEMPT, doubt).when(START, now=KEY_UNTIL, openings=KEYED).then_nothing()
 
 
 def test_a_key_of_other_recipients_is_another_key() -> None:

@@ -6,7 +6,6 @@ lets everything under way end and checks what must hold then. `Broken` names the
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -44,11 +43,13 @@ from domain.email.events import (
     Requested,
     Sent,
 )
-from domain.email.state import Attempt, Email, End, Recipient
+from domain.email.state import Email, End, Recipient
 from domain.errors import Refused
-from domain.failures import RULES_OUT, Accepted, FailureKind, NotAccepted, Outcome, Refusal, Unanswered
+from domain.failures import RULES_OUT, FailureKind, NotAccepted, Outcome
 from domain.retry import RetryPolicy
 from domain.routing import Blocked, OnLimit, Opening, walk
+from tests.domain.fake_provider import FakeProvider, Reaction
+from tests.domain.invariants import Broken, check, check_backoff, check_copies, check_ends
 
 T0 = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 EMAIL_ID = "0195-email"
@@ -58,75 +59,11 @@ DRAIN_ROUNDS_MAX = 400
 """A day of backoff is some thirty tries; many more would be spinning."""
 
 
-class Broken(AssertionError):
-    """An invariant does not hold; `name` says which."""
-
-    def __init__(self, name: str, what: object) -> None:
-        super().__init__(f"{name}: {what}")
-        self.name = name
-
-
-def check(holds: bool, name: str, what: object) -> None:
-    """Raise `Broken` where it does not hold."""
-    if not holds:
-        raise Broken(name, what)
-
-
-@dataclass(frozen=True)
-class Reaction:
-    """What a provider does with a call. `kind` is none where it takes it, and then `silent` loses the reply;
-    a `kind` of `uncertain` loses it without having taken anything. `refuses`, `defers`: recipients, at RCPT."""
-
-    kind: FailureKind | None = None
-    silent: bool = False
-    refuses: frozenset[int] = frozenset()
-    defers: frozenset[int] = frozenset()
-    retry_after_s: float | None = None
-
-
-@dataclass
-class Provider:
-    """A fake one. `partial`: it answers for each recipient; `remembers`: what it took under which key, when."""
-
-    name: str
-    key_ttl: timedelta | None = None
-    feedback: bool = False
-    partial: bool = False
-    remembers: dict[str, tuple[datetime, Accepted]] = field(default_factory=dict)
-
-    def call(self, attempt: Attempt, reaction: Reaction, now: datetime) -> tuple[Outcome, Accepted | None]:
-        """The answer as the worker sees it, and what was newly taken, if anything."""
-        refuses = reaction.refuses & set(attempt.recipients) if self.partial else frozenset()
-        defers = reaction.defers & set(attempt.recipients) - refuses if self.partial else frozenset()
-        refused = tuple(Refusal(index=index) for index in sorted(refuses))
-        deferred = tuple(sorted(defers))
-        left = tuple(index for index in attempt.recipients if index not in refuses | defers)
-        if not left or reaction.kind not in (None, FailureKind.UNCERTAIN):
-            kind = reaction.kind if reaction.kind not in (None, FailureKind.UNCERTAIN) else None
-            no = NotAccepted(
-                kind=kind or FailureKind.DEFERRED,
-                refused=refused,
-                deferred=deferred,
-                retry_after_s=reaction.retry_after_s,
-            )
-            return no, None
-        unanswered = Unanswered(refused=refused, deferred=deferred)
-        if reaction.kind is FailureKind.UNCERTAIN:
-            return unanswered, None
-        taken_at, first = self.remembers.get(attempt.provider_key, (now, None))
-        if self.key_ttl is not None and first is not None and now < taken_at + self.key_ttl:
-            return (unanswered if reaction.silent else first), None
-        answer = Accepted(accepted=left, refused=refused, deferred=deferred, message_id="m")
-        if self.key_ttl is not None:
-            self.remembers[attempt.provider_key] = (now, answer)
-        return (unanswered if reaction.silent else answer), answer
-
-
 @dataclass
 class World:
     """Time, providers, their workers, and the one email."""
 
-    providers: Mapping[str, Provider]
+    providers: Mapping[str, FakeProvider]
     recipients: int = 1
     on_uncertain: OnUncertain = OnUncertain.RETRY
     expires_after: timedelta = timedelta(hours=24)
@@ -343,6 +280,7 @@ class World:
     def _check_state(self) -> None:
         email = self.email
         under_way = not email.end and email.open_attempt is None
+        check(under_way or email.due_at is None, "due", email)
         check(under_way == (email.deadline_at is not None), "deadline", email)
         if email.deadline_at is not None:
             check(email.deadline_at <= email.expires_at, "deadline", email)
@@ -359,7 +297,7 @@ class World:
 
     # --- what must hold in the end ---------------------------------------------------------------------
 
-    def drain(self, react: Callable[[], Reaction], blocked: Mapping[str, Blocked] | None = None) -> None:
+    def drain(self, react: Callable[[], Reaction]) -> None:
         """Nobody interferes any more: woken only when it is due or has a deadline, the email comes to an end."""
         self.overdue()
         self.started_in_drain.clear()
@@ -370,12 +308,12 @@ class World:
             elif self.email.end:
                 break
             else:
-                self._wake(blocked)
+                self._wake()
         check(self.email.end is not None and self._open() is None, "I2", self.email)
-        self._check_backoff()
         self._check_evidence(react)
-        self._check_copies()
-        self._check_ends()
+        check_backoff(self)
+        check_copies(self)
+        check_ends(self)
 
     def overdue(self) -> None:
         """Looked at now with every provider free, nothing is left that should have happened."""
@@ -384,61 +322,21 @@ class World:
         if email.deadline_at is not None:
             check(self.now < email.deadline_at, "I14", email)
 
-    def _wake(self, blocked: Mapping[str, Blocked] | None) -> None:
+    def _wake(self) -> None:
         email = self.email
         due = None
         if email.lane is not None and email.due_at is not None:
             at = max(self.now, email.due_at)
-            found = walk(self._openings(blocked or {}), email.lane, self.on_limit)
+            found = walk(self._openings({}), email.lane, self.on_limit)
             due = at if found.chosen is not None else found.until and max(at, found.until)
         wake = min(time for time in (due, email.deadline_at) if time is not None)
         self.now = max(self.now, wake)
         before = len(self.log)
         self.tick()
-        if self.start(blocked):
+        if self.start():
             self.started_in_drain.append((self.now, len(self.email.attempts)))
         if len(self.log) == before:
             raise Broken("I14", email)
-
-    def _check_backoff(self) -> None:
-        """With all providers free and nobody interfering, none is asked twice without a pause in between."""
-        last: dict[str, tuple[datetime, Attempt]] = {}
-        for at, number in self.started_in_drain:
-            attempt = self.email.attempts[number - 1]
-            before, previous = last.get(attempt.provider, (None, None))
-            if before is not None and previous is not None and previous.kind is not FailureKind.NOT_TRIED:
-                check(at >= before + self.retry.base, "spinning", (previous, attempt))
-            last[attempt.provider] = (at, attempt)
-
-    def _check_copies(self) -> None:
-        risks = [(n, e) for n, e in enumerate(self.log) if isinstance(e, DuplicateRiskAccepted)]
-        starts = {e.attempt: n for n, e in enumerate(self.log) if isinstance(e, AttemptStarted)}
-        copies = Counter(index for _, recipients in self.taken for index in recipients)
-        for index, copied in copies.items():
-            check(copied <= 1 + len(risks), "I4", (index, copied, risks))
-        if self.on_uncertain is not OnUncertain.RETRY:
-            check(all(risk.by != "policy" for _, risk in risks), "I4", risks)
-        for one, its in self.taken:
-            for other, others in self.taken:
-                if one < other and set(its) & set(others):
-                    named = any(at < starts[other] and one in risk.attempts for at, risk in risks)
-                    check(named, "I3", (one, other))
-
-    def _check_ends(self) -> None:
-        ends = 0
-        for event in self.log:
-            if isinstance(event, Redriven):
-                check(ends == 1, "I2", self.log)
-                ends = 0
-            ends += isinstance(event, Sent | Failed) or type(event).__name__ == "Cancelled"
-        check(ends == 1, "I2", self.log)
-        reached = {n for n, state in enumerate(self.email.recipients) if state is Recipient.ACCEPTED}
-        check(reached <= self.took() | self.presumed, "said to be sent", (reached, self.taken))
-        last = next(
-            e for e in reversed(self.log) if isinstance(e, Sent | Failed) or event_name(e) == "Cancelled"
-        )
-        if isinstance(last, Failed) and last.reason in (FailReason.EXPIRED, FailReason.REJECTED):
-            check(not self.took() & set(last.pending), "denied", (last, self.taken))
 
     def _check_evidence(self, react: Callable[[], Reaction]) -> None:
         """Every zombie arrives and every provider tells: who was reached is known to be, whatever the end."""
@@ -458,8 +356,3 @@ class World:
 def event_attempt(event: EmailEvent) -> int | None:
     """The attempt that an end belongs to."""
     return event.attempt if isinstance(event, Sent) else None
-
-
-def event_name(event: EmailEvent) -> str:
-    """Its stored name."""
-    return type(event).__name__

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from application.logbook import Logbook
 from entrypoints.http import guard
 from entrypoints.http.app import HttpOptions
-from tests.entrypoints.http_api import PLAIN, SHOP, Api, problem_in, running, without_worker
+from entrypoints.http.guard import Guard
+from tests.entrypoints.http_api import PLAIN, SHOP, Api, Log, problem_in, running, without_worker
 
 BOTH = HttpOptions(admin_token="adm1n", send_token="s3nd", default_from=SHOP, loopback_only=False)
 ADMIN_ONLY = HttpOptions(admin_token="adm1n", default_from=SHOP)
@@ -283,3 +285,27 @@ async def test_a_mistake_of_ours_tells_nothing(method: str, path: str) -> None:
         assert "RuntimeError" == fields["error"]
         assert "test_http_guard.py" in fields["where"]
         assert secret not in repr(api.log.lines)
+
+
+async def test_a_failure_in_the_middle_of_an_answer_is_logged_only() -> None:
+    """What has been begun can't be begun again."""
+    log, sent = Log(), list[Any]()
+
+    async def breaking(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    guarded = Guard(breaking, HttpOptions(), Logbook(log))
+    await guarded(
+        {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}, _nothing, send
+    )
+
+    assert ["http.response.start"] == sent
+    assert ["request_failed"] == [word for _, word, _ in log.lines]
+
+
+async def _nothing() -> Any:
+    raise AssertionError

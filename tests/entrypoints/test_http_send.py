@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from domain.email.events import Requested
 from entrypoints.http import body as body_module
 from entrypoints.http.app import HttpOptions
 from entrypoints.http.body import Bodies
+from entrypoints.http.intake import Intake
 from entrypoints.http.problems import Problem
 from entrypoints.service import Service
 from tests.entrypoints.http_api import (
@@ -375,6 +377,25 @@ async def test_a_large_email_arrives_whole() -> None:
         assert 800_002 == api.store.read_stream(email_stream(email_id))[0].event.size  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(("size", "elsewhere"), [(1000, False), (1_000_000, True)])
+async def test_large_emails_are_decoded_beside_the_event_loop(
+    size: int, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody else would wait for them; for small ones a thread costs more than it saves."""
+    threads: list[threading.Thread] = []
+    read = Intake.request
+
+    def watching(self: Intake, *args: Any, **kwargs: Any) -> SendRequest:
+        threads.append(threading.current_thread())
+        return read(self, *args, **kwargs)
+
+    monkeypatch.setattr(Intake, "request", watching)
+    async with running() as api:
+        await api.accepted(body="x" * size)
+
+    assert [elsewhere] == [one is not threading.main_thread() for one in threads]
+
+
 def messages(*pieces: bytes) -> Callable[[], Any]:
     """A `receive` that gives these pieces of a body, then waits for ever."""
     left = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
@@ -398,6 +419,12 @@ async def test_large_bodies_are_bounded_together(monkeypatch: pytest.MonkeyPatch
 
     bodies.done(held.pop())
     assert await bodies.read({}, messages(b"x" * 70_000))
+
+
+async def test_a_small_limit_holds_for_small_bodies() -> None:
+    """In one piece, without a length."""
+    with pytest.raises(Problem, match="1000 octets"):
+        await Bodies(1000).read({}, messages(b"x" * 1001))
 
 
 async def test_room_is_given_back_whatever_happens() -> None:

@@ -97,7 +97,8 @@ def _subject(kind: str, request: pytest.FixtureRequest, stack: ExitStack) -> Sub
         stack.callback(server.drop, url)
 
     def opened(**options: Any) -> EventStore:
-        store = open_store(url, clock=clock, circuit=CIRCUIT, **options)
+        chosen: dict[str, Any] = {"clock": clock, "circuit": CIRCUIT, **options}
+        store = open_store(url, **chosen)
         stack.callback(store.close)
         return store
 

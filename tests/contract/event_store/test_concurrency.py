@@ -10,6 +10,8 @@ from datetime import timedelta
 from random import Random
 from threading import Barrier, Thread
 
+import pytest
+
 from application.ports import EventStore, LeaseLost, Locked, Plan
 from application.recorded import Committed, Recorded, StreamAppend, Unit, email_stream
 from domain.email.events import AttemptStarted
@@ -206,10 +208,13 @@ def test_no_slot_is_spent_twice(subject: Subject) -> None:
     assert 10 == sum(isinstance(one.event, AttemptStarted) for one in whole_log(subject.store))
 
 
-def test_no_attempt_is_left_behind_by_a_recovery_at_the_same_time(subject: Subject) -> None:
-    """A worker starts while its lease is taken over: either the recovery finds the attempt, or the lease stays."""
-    email_id = an_id()
-    subject.store.append([request(email_id)])
+@pytest.mark.parametrize("looks", [True, False], ids=["takes over, then releases", "releases"])
+def test_no_attempt_is_left_behind_by_a_recovery_at_the_same_time(subject: Subject, looks: bool) -> None:
+    """A worker starts while its lease is taken from it: the recovery finds the attempt, or the lease stays."""
+    email_id, earlier = an_id(), an_id()
+    subject.store.append([request(email_id), request(earlier, tenant="other")])
+    begun = unit(append(email_stream(earlier), 1, started(), failed()))
+    subject.store.transact(Plan(), lambda locked: [begun])  # the gates are there
     lease = subject.store.acquire_lease("w")
     other = subject.open()
 
@@ -219,7 +224,8 @@ def test_no_attempt_is_left_behind_by_a_recovery_at_the_same_time(subject: Subje
 
     def recover() -> None:
         with suppress(LeaseLost):
-            other.transact(Plan(takes_over=lease), close)
+            if looks:
+                other.transact(Plan(takes_over=lease), close)
             other.release_lease(lease)
 
     recovery = Thread(target=recover)

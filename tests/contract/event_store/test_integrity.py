@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from threading import Thread
 
 import psycopg
 import pytest
 
 from application.ports import Plan
-from application.recorded import email_stream
+from application.recorded import Unit, email_stream
 from tests.contract.event_store.conftest import CIRCUIT, Subject
 from tests.contract.event_store.database import broken_links, execute, links
 from tests.contract.event_store.given import (
@@ -105,7 +106,7 @@ ON_BOTH = {
 FORGED = "type, at, meta, '{}', hash FROM events"
 ON_SQLITE = {
     "replace": f"INSERT OR REPLACE INTO events SELECT position, {COLUMNS} FROM events",
-    "replace by position": f"REPLACE INTO events SELECT position, 'new', 'new', version, {FORGED}",
+    "replace by position": f"REPLACE INTO events SELECT position, 'new', 'new', version, {FORGED} LIMIT 1",
     "replace by event id": f"REPLACE INTO events ({COLUMNS}) SELECT event_id, 'new', 1, {FORGED} LIMIT 1",
     "replace by version": f"REPLACE INTO events ({COLUMNS}) SELECT 'new', stream, version, {FORGED} LIMIT 1",
     "update or replace": "UPDATE OR REPLACE events SET version = 1",
@@ -166,3 +167,29 @@ def test_blobs_are_shared_and_go_with_their_last_email(sql_subject: Subject) -> 
 
     assert [2, 2, 0] == counts
     assert [(0,)] == execute(sql_subject.url, "SELECT count(*) FROM contents")
+
+
+def test_a_blob_is_not_swept_while_somebody_is_about_to_refer_to_it(postgres_subject: Subject) -> None:
+    """An email takes it and is not committed yet, while the last other one that has it is erased."""
+    subject, logo = postgres_subject, b"logo" * 100
+    old, fresh = an_id(), an_id()
+    store, other = subject.store, subject.open()
+
+    def asked(email_id: str) -> Unit:
+        return unit(append(email_stream(email_id), 0, requested()), content=content_of(email_id, logo))
+
+    store.append([asked(old)])
+    threads = Thread(target=lambda: store.append([asked(fresh)])), Thread(target=lambda: other.erase(old))
+    with psycopg.connect(subject.url) as obstacle:
+        # The same reference, uncommitted: the append waits for it, just before its end.
+        obstacle.execute(
+            "INSERT INTO content_blobs (email_id, digest) SELECT %s, digest FROM content_blobs", (fresh,)
+        )
+        for thread in threads:
+            thread.start()
+            thread.join(0.3)
+        obstacle.rollback()
+    for thread in threads:
+        thread.join(20)
+
+    assert {fresh: content_of(fresh, logo)} == store.contents([old, fresh])

@@ -12,7 +12,7 @@ import pytest
 from application.ports import Locked, Plan, StoreUnavailable, Transacted
 from application.projections.gates import SERVICE, Gate, provider_gate, route_gate
 from application.recorded import Conflict, Unit, circuit_stream, email_stream
-from domain.circuit import CircuitOpened
+from domain.circuit import CircuitOpened, CircuitPolicy
 from tests.contract.event_store.conftest import CIRCUIT, Subject
 from tests.contract.event_store.given import (
     DAY,
@@ -194,6 +194,18 @@ def test_circuits_count_in_the_window_that_is_configured(subject: Subject) -> No
 
     assert CIRCUIT.window == circuit.calls.window == circuit.failures.window
     assert (1, 1, 1) == (circuit.calls.used(T0), circuit.failures.used(T0), circuit.in_a_row)
+
+
+def test_another_window_begins_to_count_afresh(sql_subject: Subject) -> None:
+    """Counts of the window that was configured before mean nothing in the new one."""
+    email_id = an_id()
+    sql_subject.store.append([request(email_id)])
+    record(sql_subject, unit(append(email_stream(email_id), 1, started(), failed())))
+    other = sql_subject.open(circuit=CircuitPolicy(window=2 * CIRCUIT.window))
+    circuit = other.transact(Plan(), nothing).locked.gates[provider_gate("ses")].circuit
+
+    assert 2 * CIRCUIT.window == circuit.calls.window == circuit.failures.window
+    assert (0, 0) == (circuit.calls.used(T0), circuit.failures.used(T0))
 
 
 def test_time_never_runs_behind_a_gate(subject: Subject) -> None:

@@ -84,7 +84,16 @@ _TIMES: dict[type[Event], tuple[str, ...]] = {cls: _times_of(cls) for cls in _NA
 _DECODERS: dict[str, Callable[[str | bytes], Event]] = {
     stored: msgspec.json.Decoder(cls).decode for stored, cls in TYPES.items()
 }
-_ENCODE = msgspec.json.Encoder().encode
+
+
+def as_stored(value: object) -> str:
+    """A time of a class that isn't quite `datetime` (a frozen clock's) is stored like any other."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    raise TypeError(f"{type(value).__name__} can't be stored")
+
+
+_ENCODE = msgspec.json.Encoder(enc_hook=as_stored).encode
 _DECODE_META = msgspec.json.Decoder(_Meta).decode
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from adapters.codec import as_stored
 from application.projections.gates import Gate
 from domain.circuit import Circuit, Phase
 from domain.rate_limit import MICROSECOND, Window
@@ -40,7 +41,7 @@ class _Gate(msgspec.Struct, frozen=True, gc=False):
     version: int
 
 
-_ENCODE = msgspec.json.Encoder().encode
+_ENCODE = msgspec.json.Encoder(enc_hook=as_stored).encode
 _DECODE = msgspec.json.Decoder(_Gate).decode
 
 

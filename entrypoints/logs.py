@@ -25,7 +25,10 @@ def configure_logging(level: str = "info", format: str = "auto") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if on_terminal:
-        renderers: list[Any] = [structlog.dev.ConsoleRenderer()]
+        renderers: list[Any] = [
+            # Plain: the rich one prints the locals of every frame, and with them what an email says.
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        ]
         factory: Any = structlog.PrintLoggerFactory(file=sys.stderr)
     else:
         renderers = [

@@ -70,6 +70,10 @@ class Again(Exception):
     """Roll back and repeat: what the transaction was based on has changed."""
 
 
+class StatementRefused(RuntimeError):
+    """The database does not take what it was given: a mistake of ours, which waiting does not mend."""
+
+
 class Session:
     """One transaction. `turn` counts its repetitions, from 0.
 
@@ -257,11 +261,13 @@ def _available() -> Iterator[None]:
         missing = getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE
         if missing or isinstance(error, NOT_OUR_FAULT) or type(error) is DatabaseError:
             raise StoreUnavailable(_one_line(error)) from error
-        raise
+        refused = f"{type(error.orig).__name__}: {_one_line(error)}"
+        raise StatementRefused(refused) from None  # its details quote the row
 
 
 def _one_line(error: DBAPIError) -> str:
-    return " ".join(str(error.orig).split())
+    """What the driver says, without the lines that quote the statement or a row."""
+    return str(error.orig).partition("\n")[0]
 
 
 def _sqlite(path: str, stall_s: float, connections: int, *, writes: bool) -> Engine:
@@ -271,6 +277,7 @@ def _sqlite(path: str, stall_s: float, connections: int, *, writes: bool) -> Eng
     engine = create_engine(
         URL.create("sqlite", database=f"file:{quote(path)}", query=mode),
         isolation_level="AUTOCOMMIT",  # BEGIN and COMMIT are ours
+        hide_parameters=True,  # an error may be logged, what an email says may not
         poolclass=QueuePool,
         pool_size=connections,
         max_overflow=0,
@@ -296,13 +303,17 @@ def _postgres(url: str, stall_s: float) -> Engine:
     engine = create_engine(
         url,
         isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
         pool_size=POOL_SIZE,
         max_overflow=POOL_SIZE,
         pool_timeout=stall_s,
         connect_args={
             "connect_timeout": max(1, round(min(stall_s, STALL_S))),
             "tcp_user_timeout": round(stall_s * 1000),
+            # A server that vanishes while we wait for its answer is noticed as well.
             "keepalives_idle": max(1, round(stall_s / 2)),
+            "keepalives_interval": max(1, round(stall_s / 6)),
+            "keepalives_count": 3,
             "application_name": "stagepost",
         },
     )

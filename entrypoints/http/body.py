@@ -43,7 +43,7 @@ class Bodies:
     async def read(self, headers: Headers, receive: Receive) -> bytes:
         """The whole body. Raises a 413 as soon as it is too large, a 503 where too much is held already.
 
-        What a client sends after that is dropped as it arrives: closing at once would cut off the answer as well.
+        What a client sends after that is dropped as it arrives (`linger`).
         """
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > self._octets_max:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from application.logbook import Logbook
 from entrypoints.http.body import Headers
+from entrypoints.http.linger import Lingering, is_last
 from entrypoints.http.options import HttpOptions
 from entrypoints.http.problems import Problem, problem_of
 
@@ -47,7 +48,11 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refused = self._refusal(scope)
+        headers: Headers = dict(scope["headers"])
+        if is_last(scope, headers):
+            lingering = Lingering(receive, send)
+            receive, send = lingering.receive, lingering.send
+        refused = self._refusal(scope, headers)
         if refused is not None:
             self._logbook.info("request_refused", status=refused.status, code=refused.code)
             await refused.response()(scope, receive, send)
@@ -66,8 +71,7 @@ class Guard:
             if not started:
                 await problem_of(error).response()(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Problem | None:
-        headers: Headers = dict(scope["headers"])
+    def _refusal(self, scope: Scope, headers: Headers) -> Problem | None:
         if self._open:
             return _foreign(headers)
         path: str = scope["path"]

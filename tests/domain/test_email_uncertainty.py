@@ -124,6 +124,21 @@ def test_the_same_key_refused_answers_for_nothing() -> None:
     assert RESOLVE_BY == then.email.deadline_at
 
 
+def test_the_same_key_refusing_a_recipient_is_of_no_use_any_more() -> None:
+    """The request would be another one: the email waits for evidence, and for nothing else."""
+    email = given(
+        requested(2),
+        started(1, "resend", (0, 1), key_until=KEY_UNTIL),
+        uncertain(1, "resend", resolve_by=RESOLVE_BY, retry_at=LATER),
+        started(2, "resend", (0, 1), key_until=KEY_UNTIL),
+        failed(2, "resend", refused=[0], retry_at=at(2)),
+    )
+
+    email.when(START, now=at(2), openings=KEYED).then_nothing()
+    assert email.email.lane is None
+    assert RESOLVE_BY == email.email.deadline_at
+
+
 def test_the_same_key_in_silence_again_does_not_prolong_the_wait() -> None:
     """It ends at the earliest `resolve_by`, and then the policy names both."""
     happened = (*KEYED_DOUBT, started(2, "resend", key_until=KEY_UNTIL))

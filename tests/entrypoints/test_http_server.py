@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from adapters.memory.event_store import MemoryEventStore
 from application.ports import StoreUnavailable
 from domain.circuit import CircuitPolicy
 from entrypoints.config_schema import Listen
-from entrypoints.http import protocol, server
+from entrypoints.http import linger, protocol, server
 from entrypoints.http.app import HttpOptions, create_app
 from entrypoints.http.server import CannotListen, bind, run, serve
 from entrypoints.service import Service
@@ -266,10 +267,13 @@ def test_ipv6_will_do() -> None:
 
 
 def test_a_port_can_be_used_again_at_once() -> None:
-    """A restart doesn't wait for the kernel to forget old connections."""
+    """A restart doesn't wait for the kernel to forget connections that we closed first."""
     with bind(ANYWHERE) as sock:
-        port = sock.getsockname()[1]
-    bind(Listen("127.0.0.1", port)).close()
+        address = sock.getsockname()
+        with socket.create_connection(address) as client:
+            sock.accept()[0].close()
+            assert b"" == client.recv(1)
+    bind(Listen(*address)).close()
 
 
 def test_it_runs_on_uvloop_where_that_is_there() -> None:
@@ -320,6 +324,73 @@ async def test_a_client_hears_that_its_body_is_too_large() -> None:
         writer.write(get("/healthz"))
         assert 200 == (await answer(reader))[0]
         writer.close()
+
+
+REFUSED = [
+    (OPTIONS, "/send-email", 413),
+    (replace(OPTIONS, request_max=9_000_000), "/send-email", 400),
+    (replace(OPTIONS, admin_token="t0ken"), "/send-email", 401),
+    (OPTIONS, "/nowhere", 404),
+    (OPTIONS, "/statuses", 405),
+]
+
+
+@pytest.mark.parametrize("last", ["Connection: close", "Connection: Close", "HTTP/1.0"])
+@pytest.mark.parametrize(("options", "path", "expected"), REFUSED)
+async def test_a_client_that_closes_hears_it_too(
+    options: HttpOptions, path: str, expected: int, last: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Python's own client, for one: it sends all, then listens, and a reset would be all it gets."""
+    body = b"x" * 8_000_000
+    octets = post(path, body, f"Content-Length: {len(body)}", last if ":" in last else "X-A: b")
+    if last == "HTTP/1.0":
+        octets = octets.replace(b"HTTP/1.1", b"HTTP/1.0")
+    async with served(options) as one:
+        reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
+        writer.write(octets)
+        await asyncio.wait_for(writer.drain(), WITHIN_S)
+        await asyncio.sleep(0.2)
+
+        assert expected == (await answer(reader))[0]
+        assert b"" == await asyncio.wait_for(reader.read(-1), WITHIN_S)
+        assert [] == [
+            one for one in caplog.records if one.name == "uvicorn.error" and one.levelname == "ERROR"
+        ]
+        writer.close()
+
+
+async def test_a_client_that_closes_is_answered_before_it_is_done() -> None:
+    """The answer doesn't wait for the rest of the body; the connection does, but not for ever."""
+    async with served() as one:
+        reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
+        writer.write(post("/send-email", b"x", "Content-Length: 3000000", "Connection: close"))
+        assert 413 == (await answer(reader))[0]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.read(-1), 0.3)
+        writer.write(b"x" * 2_999_999)
+        assert b"" == await asyncio.wait_for(reader.read(-1), WITHIN_S)
+        writer.close()
+
+
+async def test_a_client_that_never_ends_is_not_listened_to_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has been answered long since."""
+    monkeypatch.setattr(linger, "LINGER_MAX_S", 0.3)
+    async with served() as one:
+        reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
+        writer.write(post("/send-email", b"x", "Content-Length: 3000000", "Connection: close"))
+        assert 413 == (await answer(reader))[0]
+        assert b"" == await asyncio.wait_for(reader.read(-1), 5)
+        writer.close()
+
+
+async def test_a_request_that_closes_is_like_any_other() -> None:
+    """With and without a body."""
+    async with served() as one:
+        sent = await one.ask(SEND.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+        read = await one.ask(get("/healthz").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+
+        assert (202, 200) == (sent[0], read[0])
+        assert "close" == sent[1]["connection"]
 
 
 async def test_an_endless_body_is_refused_while_it_comes() -> None:
@@ -449,6 +520,8 @@ async def test_who_is_at_work_is_not_let_go(monkeypatch: pytest.MonkeyPatch) -> 
             await asyncio.sleep(0.1)
         assert 202 == (await answer(reader))[0]
         await asyncio.sleep(1.0)
-        writer.write(get("/healthz"))
+        writer.write(get("/healthz")[:20])
+        await asyncio.sleep(0.25)
+        writer.write(get("/healthz")[20:])
         assert 200 == (await answer(reader))[0]
         writer.close()

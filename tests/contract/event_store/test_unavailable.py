@@ -75,10 +75,9 @@ def test_connections_that_were_cut_are_made_anew(
     assert 1 <= len(store.read_all(0, 10))
 
 
+@pytest.mark.parametrize("sql_subject", ["sqlite"], indirect=True)
 def test_a_file_that_somebody_else_has_locked_is_unavailable(sql_subject: Subject) -> None:
     """After a bounded wait; reading goes on meanwhile."""
-    if sql_subject.kind != "sqlite":
-        pytest.skip("a lock on the whole database")
     store = sql_subject.open(stall_s=0.5)
     store.append([request(an_id())])
     other = sqlite3.connect(str(make_url(sql_subject.url).database), isolation_level=None)

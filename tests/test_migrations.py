@@ -267,10 +267,10 @@ def test_what_has_its_own_place_is_appended(migrated: str) -> None:
 def test_a_lease_token_is_never_given_twice(migrated: str) -> None:
     """Not even after the last lease is gone: who had it may still be alive."""
     with connected(migrated) as connection:
-        tokens = []
+        tokens: list[int] = []
         for _ in range(3):
             insert = text(f"INSERT INTO leases (worker, seen_at) VALUES ('w', '{TIME}') RETURNING token")
-            tokens.append(connection.execute(insert).scalar())
+            tokens.append(connection.execute(insert).scalar_one())
             connection.execute(text("DELETE FROM leases"))
             connection.commit()
 

@@ -49,6 +49,12 @@ BEGIN_READING: dict[Kind, str] = {
     "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
 }
 
+END_WITHOUT_WRITING: dict[Kind, str] = {
+    "sqlite": "COMMIT",
+    # Even row locks alone would have it wait for the disk, at every look of every idle worker.
+    "postgresql": "SET LOCAL synchronous_commit = off; COMMIT",
+}
+
 _ANY = re.compile(r"= ANY\(:(\w+)\)")
 _EACH = re.compile(r"EACH\(:(\w+)\) AS (\w+)\((\w+)\)")
 _LOCK = re.compile(r"\s+FOR (UPDATE|SHARE|KEY SHARE)( OF \w+)?( SKIP LOCKED)?")
@@ -59,6 +65,7 @@ class Sql:
     """One statement, as each database wants it."""
 
     def __init__(self, text: str) -> None:
+        self.writes = text.split(maxsplit=1)[0] in ("INSERT", "UPDATE", "DELETE")
         lite = _ANY.sub(r"IN (SELECT value FROM json_each(:\1))", text)
         lite = _EACH.sub(r"(SELECT value AS \3 FROM json_each(:\1)) AS \2", lite)
         great = _ANY.sub(r"= ANY(%(\1)b::text[])", text)

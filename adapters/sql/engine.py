@@ -24,6 +24,7 @@ from sqlalchemy.pool import QueuePool
 from adapters.sql.dialect import (
     BEGIN_READING,
     BEGIN_WRITING,
+    END_WITHOUT_WRITING,
     REPEATABLE,
     Insert,
     Kind,
@@ -85,12 +86,14 @@ class Session:
         self._connection = connection
         self.kind = kind
         self.turn = turn
+        self.wrote = False
         self.marker: str | None = None
         self.xid: str | None = None
         self.stamp: Callable[[datetime | None], Any] = stamp if kind == "sqlite" else lambda at: at
 
     def rows(self, statement: Sql, **values: Any) -> Rows:
         """All rows that a statement returns."""
+        self.wrote = self.wrote or statement.writes
         text = statement.text[self.kind]
         found = self._connection.exec_driver_sql(text, parameters(self.kind, values))
         return found.fetchall()  # type: ignore[return-value] # a Row is a tuple
@@ -102,12 +105,14 @@ class Session:
 
     def run(self, statement: Sql, **values: Any) -> int:
         """Run a statement that returns nothing; how many rows it changed."""
+        self.wrote = self.wrote or statement.writes
         text = statement.text[self.kind]
         return self._connection.exec_driver_sql(text, parameters(self.kind, values)).rowcount
 
     def insert(self, into: Insert, rows: Rows) -> None:
         """Put the rows in; none is fine."""
         if rows:
+            self.wrote = True
             self._connection.exec_driver_sql(into.text[self.kind], into.values(self.kind, rows))
 
     def control(self, text: str) -> None:
@@ -191,7 +196,7 @@ class Database:
                     raise repeatable from error
                 raise
             try:
-                session.control("COMMIT")
+                session.control("COMMIT" if session.wrote else END_WITHOUT_WRITING[self.kind])
                 return result
             except DBAPIError as error:
                 self._abandon(connection, error)

@@ -6,16 +6,17 @@ import sqlite3
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import event
 
-from adapters.sql import open_store
-from adapters.sql.dialect import Kind, Sql, stamp
+from adapters.sql import open_store, tables
+from adapters.sql.dialect import Insert, Kind, Sql, stamp
 from adapters.sql.engine import TURNS_MAX, Again, Database, Session, StatementRefused
 from adapters.sql.event_store import SqlEventStore
 from adapters.sql.migrate import migrate
@@ -149,6 +150,35 @@ def test_work_is_repeated_where_something_came_in_between(database: Database) ->
     with pytest.raises(StoreUnavailable, match="it moved"):
         database.write(never)
     assert list(range(TURNS_MAX)) == turns[4:]
+
+
+@pytest.mark.parametrize(
+    ("work", "waits"),
+    [
+        (lambda session: session.run(ADD, now=T0), True),
+        (
+            lambda session: session.value(
+                Sql("INSERT INTO leases (worker, seen_at) VALUES ('w', :now) RETURNING token"), now=T0
+            ),
+            True,
+        ),
+        (lambda session: session.insert(Insert.into(tables.leases), [(7, "w", T0)]), True),
+        (lambda session: session.rows(Sql("SELECT 1 FROM leases FOR UPDATE")), False),
+    ],
+    ids=["run", "value", "insert", "lock"],
+)
+def test_only_what_writes_waits_for_the_disk(
+    request: pytest.FixtureRequest, work: Callable[[Session], object], waits: bool
+) -> None:
+    """An idle worker locks rows many times a second."""
+    database = Database(migrated_url("postgresql", request))
+    statements: list[str] = []
+    event.listen(database._writer, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    database.write(work)
+    database.close()
+
+    assert waits == (statements[-1] == "COMMIT")
+    assert statements[-1].endswith("COMMIT")
 
 
 def test_a_mistake_of_ours_is_not_called_an_outage(database: Database) -> None:

@@ -59,7 +59,8 @@ class Blocked:
         deadline = time.monotonic() + 10
         with psycopg.connect(url, autocommit=True) as looking:
             while looking.execute(waits).fetchone() == (0,):
-                assert self._thread.is_alive() and time.monotonic() < deadline, "it does not wait"
+                assert self._thread.is_alive(), "it did not wait"
+                assert time.monotonic() < deadline, "it does not wait"
                 time.sleep(0.01)
 
     def result(self) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import product
 
@@ -11,11 +11,11 @@ import pytest
 
 from adapters.sql import SqlEventStore, open_store
 from application.identity import DIGEST_PREFIX
-from application.ports import Plan, StoreUnavailable
+from application.ports import Locked, Plan, StoreUnavailable
 from application.projections.emails import Status
-from application.projections.gates import SERVICE, provider_gate, route_gate
+from application.projections.gates import SERVICE, Gate, provider_gate, route_gate
 from application.queries import AttemptRow, PageKey, StatusRow
-from application.recorded import Event, email_stream
+from application.recorded import Event, Unit, email_stream
 from domain.email.events import Cancelled, Failed, FailReason, Held, HoldReason
 from tests.adapters.sql_urls import KINDS, migrated_url
 from tests.contract.event_store.given import (
@@ -213,8 +213,13 @@ def test_gates_are_read_as_committed(store: SqlEventStore) -> None:
     store.append([request(email_id)])
     before = store.statuses.gates()
     record(store, email_id, 1, started())
-    inside = []
-    store.transact(Plan(), lambda locked: inside.append(store.statuses.gates()) or [])  # type: ignore[func-returns-value]
+    inside: list[Mapping[str, Gate]] = []
+
+    def look(locked: Locked) -> list[Unit]:
+        inside.append(store.statuses.gates())
+        return []
+
+    store.transact(Plan(), look)
     after = store.statuses.gates()
 
     assert {} == before

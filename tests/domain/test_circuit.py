@@ -56,6 +56,7 @@ def test_five_in_a_row_open_a_quiet_one() -> None:
     """Below ten calls a rate says nothing."""
     four = given().seen(*[TRANSIENT, UNCERTAIN] * 2)
 
+    assert () == given().seen(*[TRANSIENT] * 3).when(result(TRANSIENT))
     assert (opened(),) == four.when(result(UNCERTAIN))
     assert () == four.seen(None).when(result(TRANSIENT))
 

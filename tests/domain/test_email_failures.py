@@ -248,6 +248,19 @@ def test_throttled_answers_count_in_a_row_only(between: FailureKind) -> None:
     assert not email.when(outcome(4, NotAccepted(kind=THROTTLED))).email.spent
 
 
+def test_throttled_answers_count_at_one_provider_only() -> None:
+    """Two of one and one of another are not three in a row."""
+    email = given(
+        *ONE_ATTEMPT,
+        failed(1, kind=THROTTLED),
+        started(2),
+        failed(2, kind=THROTTLED),
+        started(3, "smtp"),
+    )
+
+    assert not email.when(outcome(3, NotAccepted(kind=THROTTLED))).email.spent
+
+
 def test_a_throttled_email_overflows_at_once_where_the_route_says_so() -> None:
     """The provider asked all emails for a pause: an overflowing route takes the next one meanwhile."""
     (

@@ -123,6 +123,17 @@ def test_a_late_acceptance_clears_every_attempt_with_its_key() -> None:
     assert frozenset() == then.email.in_doubt
 
 
+def test_a_late_acceptance_of_some_leaves_other_attempts_in_doubt() -> None:
+    """Another provider, another request: what it did is as unknown as before."""
+    happened = (
+        *(requested(2), started(1, recipients=(0, 1)), lost(1), risk_accepted(1)),
+        *(started(2, "smtp", (0, 1)), uncertain(2, "smtp", resolve_by=at(120))),
+    )
+    email = given(*happened).when(outcome(1, Accepted(accepted=(0,), deferred=(1,)))).email
+
+    assert frozenset({2}) == email.in_doubt == email.blocking
+
+
 def test_a_late_refusal_clears_only_its_own_attempt() -> None:
     """The second one with the same key may still have been accepted."""
     until = at(0) + KEY_TTL

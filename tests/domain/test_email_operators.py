@@ -1,5 +1,6 @@
 """What people ask of an email under way: cancel it, retry it, send it at another time."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from domain.email.events import (
     OnUncertain,
     Rescheduled,
 )
-from domain.email.state import End
+from domain.email.state import End, evolve
 from domain.errors import (
     AlreadyAttempted,
     AlreadyEnded,
@@ -119,6 +120,25 @@ def test_redriving_forgets_what_was_tried() -> None:
     assert (0, 0, 0, 0) == (email.tries, email.throttles, email.not_tried, email.crashes)
     assert (frozenset(), frozenset(), {}) == (email.spent, email.ruled_out, dict(email.cycle_tries))
     Given(email).when(START, now=LATER).then(started(4, now=LATER))
+
+
+@pytest.mark.parametrize("event", [released(T0), redriven(T0)], ids=["released", "redriven"])
+def test_an_operator_lets_it_begin_afresh(event: EmailEvent) -> None:
+    """Whatever was counted or ruled out, nothing of it is left."""
+    worn = replace(
+        given(requested(), started(1), failed(1)).email,
+        tries=9,
+        throttles=2,
+        not_tried=1,
+        crashes=2,
+        cycle_tries={"ses": 1},
+        spent=frozenset({"ses"}),
+        ruled_out=frozenset({"smtp"}),
+    )
+    email = evolve(worn, event)
+
+    assert (0, 0, 0, 0) == (email.tries, email.throttles, email.not_tried, email.crashes)
+    assert (frozenset(), frozenset(), {}) == (email.spent, email.ruled_out, dict(email.cycle_tries))
 
 
 def test_a_redriven_email_carries_the_pending_only() -> None:

@@ -20,6 +20,7 @@ from domain.email.events import Delivered, OnUncertain
 from domain.email.state import Email
 from domain.errors import KeyMisused, NoSuchAttempt, NotRequested
 from domain.failures import Accepted
+from domain.routing import Lane, Priority
 from tests.domain.build import EXPIRY, LIFETIME, START, T0, at, given, outcome, requested, started
 
 REQUEST = Request(
@@ -94,6 +95,20 @@ def test_an_attempt_that_was_never_started_has_no_outcome(number: int) -> None:
 
     email.when(answer).then_refused(NoSuchAttempt)
     email.when(RecordFeedback(feedback=delivered)).then_refused(NoSuchAttempt)
+
+
+def test_what_an_email_waits_by_is_kept() -> None:
+    """Its key, its tenant, its priority, its route: what lanes and replays are told by."""
+    asked = replace(REQUEST, tenant="shop", priority=Priority.HIGH, route="otp", tags=("otp",))
+    email = given().when(asked).email
+
+    assert ("order-4711", "shop", Priority.HIGH, "otp") == (
+        email.key,
+        email.tenant,
+        email.priority,
+        email.route,
+    )
+    assert Lane("shop", "otp") == email.lane
 
 
 def test_nobody_is_nothing() -> None:

@@ -112,6 +112,13 @@ def test_free_at_is_now_below_the_limit() -> None:
     assert T0 == window.free_at(2, T0)
 
 
+def test_free_at_waits_for_the_oldest_bucket_to_leave() -> None:
+    """Exactly a window later it is only partly outside."""
+    window = Window(timedelta(minutes=1)).started(T0)
+
+    assert T0 + timedelta(seconds=61) == window.free_at(1, T0 + timedelta(seconds=60))
+
+
 def test_free_at_waits_for_as_many_as_are_too_many() -> None:
     """Where a limit was lowered, several have to leave the window first."""
     window = Window(timedelta(minutes=1))

@@ -17,7 +17,8 @@ from tests.support.smtp_script import At
 from tests.support.smtp_server import ScriptedSmtpServer
 
 T0 = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-NO_JITTER_TO_SPEAK_OF = '[retry]\nbase = "60s"\ncap = "60s"\n'
+NO_JITTER = '[retry]\nbase = "60s"\ncap = "60s"\n'
+SOON_RENEWED = '[worker]\nlease = "3s"\n'  # moving the clock makes a lease look old, until it is renewed
 
 
 def test_the_system_clock_is_utc_to_the_microsecond() -> None:
@@ -42,7 +43,7 @@ async def test_a_retry_waits_for_its_time(tmp_path: Path) -> None:
     """After a failure nothing happens for a minute; a moment after it, the next attempt starts."""
     async with ScriptedSmtpServer({At.MAIL: ["451 4.3.0 later"]}) as server:
         made = tmp_path / "stagepost.toml"
-        made.write_text(smtp("only", server) + NO_JITTER_TO_SPEAK_OF)
+        made.write_text(smtp("only", server) + NO_JITTER + SOON_RENEWED)
         with freeze_time(T0, real_asyncio=True) as frozen:
             async with running(load_config(made, {})) as service:
                 (receipt,) = await send(service, request("one"))
@@ -65,7 +66,7 @@ async def test_a_scheduled_email_starts_when_its_time_has_come(tmp_path: Path) -
     """`scheduled` until then, though nothing is recorded in between."""
     async with ScriptedSmtpServer() as server:
         made = tmp_path / "stagepost.toml"
-        made.write_text(smtp("only", server))
+        made.write_text(smtp("only", server) + SOON_RENEWED)
         with freeze_time(T0, real_asyncio=True) as frozen:
             async with running(load_config(made, {})) as service:
                 (receipt,) = await send(service, request("one", send_at=T0 + timedelta(hours=2)))

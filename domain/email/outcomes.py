@@ -58,7 +58,7 @@ def within(outcome: Outcome, attempt: Attempt) -> Outcome:
 
 def closing(attempt: Attempt, outcome: Outcome, email: Email, given: Circumstances) -> EmailEvent:
     """The event that closes an open attempt with this outcome. Feedback that came first answers for a lost reply."""
-    if isinstance(outcome, Unanswered) and attempt.proven:
+    if isinstance(outcome, Unanswered) and _answered(attempt, outcome):
         outcome = _proven(attempt, outcome)
     match outcome:
         case Accepted():
@@ -69,6 +69,11 @@ def closing(attempt: Attempt, outcome: Outcome, email: Email, given: Circumstanc
             return _unanswered(attempt, outcome, email, given)
         case _:
             assert_never(outcome)
+
+
+def _answered(attempt: Attempt, outcome: Unanswered) -> bool:
+    """Whether feedback said already what the outcome doesn't. With the worker lost, only for its own recipient."""
+    return attempt.proven and (outcome.kind is not FailureKind.LOST or len(attempt.recipients) == 1)
 
 
 def _proven(attempt: Attempt, outcome: Unanswered) -> Accepted:

@@ -341,12 +341,18 @@ def _late(email: Email, event: LateResultObserved) -> Email:
 
 
 def _fed_back(email: Email, event: Feedback) -> Email:
-    """Feedback proves acceptance: of all that an uncertain attempt may have carried, else of its recipient."""
+    """Feedback proves acceptance for its recipient, and where only the reply was lost for all that it may cover.
+
+    Where the worker was lost, nobody knows whom the provider had put off before: the others stay in doubt.
+    """
     attempt = email.attempts[event.attempt - 1]
     if attempt.state is AttemptState.OPEN:
         return _accepting(_with_attempt(email, event.attempt, proven=True), (event.recipient,))
     if attempt.state is not AttemptState.UNCERTAIN:
         return _accepting(email, (event.recipient,))
+    left = attempt.maybe - {event.recipient}
+    if attempt.kind is FailureKind.LOST and left:
+        return _accepting(_with_attempt(email, event.attempt, maybe=left), (event.recipient,))
     taken = _accepting(email, attempt.maybe | {event.recipient})
     return _freed(_proven(taken, event.attempt), event.observed_at)
 

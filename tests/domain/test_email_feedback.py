@@ -163,10 +163,22 @@ def test_feedback_that_came_first_answers_for_a_lost_reply() -> None:
 
 def test_feedback_that_came_first_answers_for_a_lost_worker() -> None:
     """The provider has it; the worker's death is no crash of this email's."""
-    then = given(requested(2), started(1, recipients=(0, 1)), delivered()).when(LoseAttempt(attempt=1))
+    then = given(requested(), started(1), delivered()).when(LoseAttempt(attempt=1))
 
-    then.then(sent(1, accepted=(0, 1)))
+    then.then(sent(1))
     assert 0 == then.email.crashes
+
+
+def test_feedback_about_one_recipient_says_nothing_about_the_others_of_a_lost_worker() -> None:
+    """The provider may have put them off before it took the rest, and the worker died with that answer."""
+    lost = (requested(2), started(1, recipients=(0, 1)), uncertain(1, kind=FailureKind.LOST))
+    email = given(*lost).when(RecordFeedback(feedback=delivered())).email
+    earlier = (
+        given(requested(2), started(1, recipients=(0, 1)), delivered()).when(LoseAttempt(attempt=1)).email
+    )
+
+    assert (1,) == email.pending == earlier.pending
+    assert {1} == email.in_doubt == earlier.in_doubt
 
 
 def test_feedback_against_a_refusal_believes_the_feedback() -> None:

@@ -88,8 +88,6 @@ class World:
         self.told_refused: set[int] = set()
         self.started_in_drain: list[tuple[datetime, int]] = []
         """When, and which attempt."""
-        self.presumed: set[int] = set()
-        """Recipients of a lost attempt that feedback for another recipient was taken as proof for."""
         send_at = None if self.send_in is None else T0 + self.send_in
         self.request = Request(
             key="k",
@@ -148,9 +146,6 @@ class World:
 
     def tell(self, feedback: Feedback) -> None:
         """The provider tells us about a recipient of what it took."""
-        attempt = self.email.attempts[feedback.attempt - 1]
-        if attempt.kind is FailureKind.LOST or feedback.attempt == self._open():
-            self.presumed |= attempt.maybe
         self.do(RecordFeedback(feedback=feedback), idempotent=False)
 
     def tick(self) -> None:

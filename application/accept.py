@@ -23,7 +23,8 @@ from domain.content import Content
 from domain.email.commands import Circumstances, Request
 from domain.email.decide import decide
 from domain.email.events import EmailEvent, OnUncertain, Requested
-from domain.email.state import Email, evolve
+from domain.email.evolve import evolve
+from domain.email.state import Email
 from domain.errors import KeyErased
 
 

@@ -62,6 +62,10 @@ class Committer:
         units = [unit for unit, _ in batch]
         try:
             results = await self._executor(lambda: self._store.append(units))
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()  # whether it is recorded, nobody knows: asking again with the same key tells
+            raise
         except Exception as error:
             for _, future in batch:
                 if not future.done():

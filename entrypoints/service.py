@@ -89,12 +89,16 @@ class Service:
         await self.close()
 
     async def readiness(self) -> Readiness:
-        """Whether the database answers and can be written, and every background task is at work."""
-        problems = [f"{name} died: {why}" for name, why in self.supervisor.dead.items()]
+        """Whether the database answers and can be written, and every background task is at work.
+
+        Anybody may ask, so it says what is wrong and no more; the log has the reasons.
+        """
+        problems = [f"{name} died" for name in self.supervisor.dead]
         try:
             await self.executor(self.store.check)
         except StoreUnavailable as error:
-            problems.append(f"database: {error}")
+            self.logbook.error("database_not_ready", reason=str(error))
+            problems.append("the database does not answer, or can't be written")
         if self.worker is not None:
             age = self.clock.monotonic() - self._dispatcher.ticked_at
             if age > TICK_AGE_MAX_S:

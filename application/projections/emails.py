@@ -9,7 +9,8 @@ from enum import StrEnum, unique
 from application.recorded import EMAIL_PREFIX, Recorded
 from domain.circuit import CircuitEvent
 from domain.email.events import AttemptStarted
-from domain.email.state import Attempt, AttemptState, Email, End, evolve
+from domain.email.evolve import evolve
+from domain.email.state import Attempt, AttemptState, Email, End
 
 
 @unique

@@ -47,10 +47,7 @@ from domain.errors import (
     NothingToRetry,
     NotRequested,
 )
-from domain.failures import (
-    FailureKind,
-    Unanswered,
-)
+from domain.failures import Accepted, FailureKind, Outcome, Unanswered
 from domain.routing import Blocked, Walk, walk
 
 EXCUSES = {
@@ -205,18 +202,30 @@ def _attempt(number: int, email: Email) -> Attempt:
 
 
 def _record(command: RecordOutcome, story: Story, given: Circumstances) -> None:
-    """A late answer is news to a doubt; a late `uncertain` only where nothing but the worker's loss is known."""
+    """A late answer is news to a doubt; a late `uncertain` only where nothing but the worker's loss is known.
+
+    A late acceptance is always news, to an attempt that was thought to have failed as well.
+    """
     email, attempt = story.email, _attempt(command.attempt, story.email)
     outcome = within(command.outcome, attempt)
     if attempt.state is AttemptState.OPEN:
         story.add(closing(attempt, outcome, email, given))
         settle(story, given)
-    elif attempt.state is AttemptState.UNCERTAIN and (
-        not isinstance(outcome, Unanswered)
-        or (attempt.kind is FailureKind.LOST and outcome.kind is FailureKind.UNCERTAIN)
-    ):
+    elif _is_news(attempt, outcome):
         story.add(late(command, attempt, outcome, given))
         settle(story, given)
+
+
+def _is_news(attempt: Attempt, outcome: Outcome) -> bool:
+    match attempt.state, outcome:
+        case AttemptState.FAILED, Accepted():
+            return True
+        case AttemptState.UNCERTAIN, Unanswered():
+            return attempt.kind is FailureKind.LOST and outcome.kind is FailureKind.UNCERTAIN
+        case AttemptState.UNCERTAIN, _:
+            return True
+        case _:
+            return False
 
 
 def _cancel(by: str, story: Story) -> None:

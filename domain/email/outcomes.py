@@ -15,7 +15,8 @@ from domain.email.events import (
     PartlySent,
     Sent,
 )
-from domain.email.state import Attempt, Email, evolve
+from domain.email.evolve import evolve
+from domain.email.state import Attempt, Email
 from domain.failures import (
     FREE_OF_TRIES,
     RULES_OUT,

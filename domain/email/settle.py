@@ -16,8 +16,9 @@ from domain.email.events import (
     OnUncertain,
     Sent,
 )
+from domain.email.evolve import evolve
 from domain.email.outcomes import retry_at
-from domain.email.state import Email, evolve
+from domain.email.state import Email
 from domain.failures import FailureKind, Refusal
 
 CRASHES_MAX = 3

@@ -25,7 +25,8 @@ from domain.email.events import (
     Requested,
     Sent,
 )
-from domain.email.state import Email, evolve, provider_key
+from domain.email.evolve import evolve
+from domain.email.state import Email, provider_key
 from domain.errors import Refused
 from domain.failures import FailureKind, Outcome, Refusal
 from domain.retry import RetryPolicy

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from domain.email import decide as deciding
+from domain.email import evolve as folding
 from domain.email import outcomes, settle
-from domain.email import state as folding
 from domain.email.commands import Circumstances, Retry
 from domain.email.events import (
     AttemptFailed,
@@ -28,7 +28,7 @@ from domain.email.events import (
     Redriven,
     Sent,
 )
-from domain.email.state import Attempt, AttemptState, Email, Recipient
+from domain.email.state import NO_TRIES, Attempt, AttemptState, Email, Recipient
 from domain.failures import Accepted, FailureKind, NotAccepted, Outcome, Unanswered
 from domain.routing import Lane
 
@@ -316,7 +316,7 @@ def no_pause_between_cycles(patch: pytest.MonkeyPatch) -> None:
     right = outcomes.retry_at
 
     def wrong(email: Email, *others: Any) -> Any:
-        return right(replace(email, spent=frozenset(), cycle_tries=folding.NO_TRIES), *others)
+        return right(replace(email, spent=frozenset(), cycle_tries=NO_TRIES), *others)
 
     patch.setattr(outcomes, "retry_at", wrong)
 

@@ -9,7 +9,8 @@ import pytest
 from domain.email.commands import Circumstances
 from domain.email.decide import decide
 from domain.email.events import AttemptStarted, EmailEvent
-from domain.email.state import Email, evolve
+from domain.email.evolve import evolve
+from domain.email.state import Email
 from domain.failures import FailureKind, NotAccepted, Unanswered
 from domain.retry import RetryPolicy
 from domain.routing import Blocked, OnLimit, Opening

@@ -60,8 +60,19 @@ def test_an_outcome_of_an_attempt_nobody_started_is_refused() -> None:
 )
 def test_a_late_result_that_is_known_already_changes_nothing(again: RecordOutcome) -> None:
     """The doubt is gone; whatever is brought again is no news."""
-    for happened in ((sent(1),), (failed(1),), (lost(1), late(1, accepted=(0,)), sent_by_evidence())):
+    for happened in ((sent(1),), (lost(1), late(1, accepted=(0,)), sent_by_evidence())):
         given(requested(), started(1), *happened).when(again).then_nothing()
+
+
+@pytest.mark.parametrize("again", [REFUSED, outcome(1, Unanswered())], ids=["refused", "silent"])
+def test_an_attempt_that_failed_stays_failed(again: RecordOutcome) -> None:
+    """It is known that nobody was accepted, and nothing less than an acceptance says otherwise."""
+    given(requested(), started(1), failed(1)).when(again).then_nothing()
+
+
+def test_a_late_acceptance_of_a_failed_attempt_is_believed() -> None:
+    """It was closed as not tried, and was accepted all the same: nobody is sent a second copy."""
+    given(requested(), started(1), failed(1)).when(ACCEPTED).then(late(1, accepted=(0,)), sent_by_evidence())
 
 
 def test_a_late_refusal_releases_what_was_held_for_the_doubt() -> None:

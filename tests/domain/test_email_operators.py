@@ -15,7 +15,8 @@ from domain.email.events import (
     OnUncertain,
     Rescheduled,
 )
-from domain.email.state import End, evolve
+from domain.email.evolve import evolve
+from domain.email.state import End
 from domain.errors import (
     AlreadyAttempted,
     AlreadyEnded,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from domain.email import decide as deciding
-from domain.email import state as folding
+from domain.email import evolve as folding
 from domain.email.commands import (
     Cancel,
     Circumstances,

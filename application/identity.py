@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import uuid
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 DIGEST_PREFIX = "sha256:"
+VARIANTS = {f"{digit:x}": f"{0b1000 | digit & 0b0011:x}" for digit in range(16)}
+"""A hexadecimal digit with the two bits that mark an RFC 9562 UUID."""
 
 
 def email_id_of(tenant: str, key: str) -> str:
@@ -15,12 +16,9 @@ def email_id_of(tenant: str, key: str) -> str:
 
     The event store's expected version then decides which of several requests with one key comes first.
     """
-    digest = hashlib.sha256(f"{tenant}\0{key}".encode()).digest()
-    return str(
-        uuid.UUID(
-            bytes=bytes((*digest[:6], 0x80 | digest[6] & 15, digest[7], 0x80 | digest[8] & 63, *digest[9:16]))
-        )
-    )
+    digits = hashlib.sha256(f"{tenant}\0{key}".encode()).hexdigest()
+    variant = VARIANTS[digits[16]]
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def candidates(ref: str, tenant: str = "") -> tuple[str, ...]:

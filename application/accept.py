@@ -24,7 +24,7 @@ from domain.email.commands import Circumstances, Request
 from domain.email.decide import decide
 from domain.email.events import EmailEvent, OnUncertain, Requested
 from domain.email.evolve import evolve
-from domain.email.state import Email
+from domain.email.state import UNREQUESTED
 from domain.errors import KeyErased
 
 
@@ -97,7 +97,7 @@ class Acceptor:
         key = request.key or self._ids.new_id(now)
         email_id = email_id_of(request.tenant, key)
         salt = self._ids.salt()
-        events = decide(self._command(request, key, salt), Email(), Circumstances(now=now))
+        events = decide(self._command(request, key, salt), UNREQUESTED, Circumstances(now=now))
         unit = self._unit(request, key, email_id, salt, events, now)
         result = await self._committer.submit(unit)
         if isinstance(result, Conflict):
@@ -158,7 +158,7 @@ class Acceptor:
         stored = (await self._executor(lambda: self._store.contents([email_id]))).get(email_id)
         if stored is None:
             raise KeyErased("What this id was used for is erased; use a new id.")
-        email = Email()
+        email = UNREQUESTED
         for recorded in history[:1]:
             assert isinstance(recorded.event, Requested)
             email = evolve(email, recorded.event)

@@ -10,7 +10,7 @@ from application.recorded import EMAIL_PREFIX, Recorded
 from domain.circuit import CircuitEvent
 from domain.email.events import AttemptStarted
 from domain.email.evolve import evolve
-from domain.email.state import Attempt, AttemptState, Email, End
+from domain.email.state import UNREQUESTED, Attempt, AttemptState, Email, End
 
 
 @unique
@@ -73,7 +73,7 @@ class EmailView:
 
 def view_of(email_id: str) -> EmailView:
     """The view of an email that nothing is recorded of."""
-    return EmailView(email_id=email_id, email=Email())
+    return EmailView(email_id=email_id, email=UNREQUESTED)
 
 
 def project(view: EmailView, recorded: Recorded) -> EmailView:

@@ -82,7 +82,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Email:
-    """One email as its events leave it; `Email()` is one that nobody asked for yet.
+    """One email as its events leave it.
 
     `blocking`: attempts in doubt that keep other providers out. `tries`: attempts in a row without an end, of
     any kind; `throttles` and `not_tried`: of that kind in a row; `crashes`: attempts lost. `cycle_tries`,
@@ -174,6 +174,10 @@ class Email:
         if self.held or not self.blocking:
             return self.expires_at
         return min(self.resolve_by or self.requested_at, self.expires_at)
+
+
+UNREQUESTED = Email()
+"""An email that nobody asked for yet: what every fold begins with."""
 
 
 def provider_key(email_id: str, provider: str, recipients: Iterable[int]) -> str:

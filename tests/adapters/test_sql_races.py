@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from adapters.sql import SqlEventStore, open_store
 from adapters.sql import views as kept
-from application.ports import Locked, Plan
+from application.ports import Locked, Plan, Share, Waiting
 from application.recorded import StoredContent, Unit, email_stream
 from domain.email.events import Cancelled
 from tests.adapters.sql_urls import KINDS, migrated_url
@@ -22,6 +22,7 @@ from tests.contract.event_store.given import (
     an_id,
     append,
     content_of,
+    failed,
     request,
     requested,
     rescheduled,
@@ -144,6 +145,50 @@ def test_a_claim_waits_for_whoever_takes_its_lease_over(store: SqlEventStore, ur
     locked: Locked = claiming.result().locked
 
     assert (False, ()) == (locked.lease_alive, locked.claimed)
+
+
+def test_a_claim_passes_over_what_another_holds(store: SqlEventStore, url: str) -> None:
+    """Without waiting for it: due emails and overdue ones."""
+    first, second = an_id(), an_id()
+    store.append(
+        [request(one, at=LONG_AGO, requested_at=LONG_AGO, expires_at=LONG_AGO) for one in (first, second)]
+    )
+    plan = Plan(lease=store.acquire_lease("w"), choose=everything, overdue_max=10)
+    with psycopg.connect(url) as other:
+        other.execute("SELECT 1 FROM emails WHERE email_id = %s FOR UPDATE", (first,))
+        meanwhile = store.transact(plan, lambda locked: []).locked
+    after = store.transact(plan, lambda locked: []).locked
+
+    assert ((second,), (second,)) == (meanwhile.claimed, meanwhile.overdue)
+    assert ({first, second}, {first, second}) == (set(after.claimed), set(after.overdue))
+
+
+def everything(waiting: Sequence[Waiting], gates: object, now: datetime) -> list[Share]:
+    """All there is."""
+    return [Share(lane=one.lane, priority=one.priority, count=10) for one in waiting]
+
+
+def test_only_what_is_still_open_is_taken_over(store: SqlEventStore, url: str) -> None:
+    """The attempt's outcome is just being recorded, and the next attempt, of somebody else, has begun."""
+    lease, email_id = store.acquire_lease("w"), an_id()
+    stream = email_stream(email_id)
+    store.append([request(email_id)])
+    store.transact(Plan(), lambda locked: [unit(append(stream, 1, started(token=lease.token)))])
+    held, go_on = threading.Event(), threading.Event()
+
+    def records(locked: Locked) -> list[Unit]:
+        held.set()
+        go_on.wait(10)
+        return [unit(append(stream, 2, failed(), started(2, token=lease.token + 1)))]
+
+    recording = threading.Thread(target=lambda: store.transact(Plan(emails=(email_id,)), records))
+    recording.start()
+    held.wait(10)
+    taking = Blocked(url, lambda: store.transact(Plan(takes_over=lease), lambda locked: []))
+    go_on.set()
+    recording.join()
+
+    assert () == taking.result().locked.taken_over
 
 
 def test_a_decision_sees_a_gate_as_it_is_once_it_is_held(store: SqlEventStore, url: str) -> None:

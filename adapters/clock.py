@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+SALT_OCTETS = 16
 
 
 class SystemClock:
@@ -36,6 +37,7 @@ class SystemIds:
     def __init__(self, seed: int | None = None) -> None:
         self._random = random.Random(seed) if seed is not None else random.Random(os.urandom(16))
         self._seeded = seed is not None
+        self._salts = b""
 
     def new_id(self, now: datetime) -> str:
         """UUIDv7 (RFC 9562 §5.7): 48 bits of milliseconds, 74 bits of chance."""
@@ -46,7 +48,12 @@ class SystemIds:
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def salt(self) -> bytes:
-        return self._random.randbytes(16) if self._seeded else os.urandom(16)
+        if self._seeded:
+            return self._random.randbytes(SALT_OCTETS)
+        if not self._salts:
+            self._salts = os.urandom(SALT_OCTETS * 256)  # one call into the kernel for many salts
+        salt, self._salts = self._salts[:SALT_OCTETS], self._salts[SALT_OCTETS:]
+        return salt
 
     def chance(self) -> float:
         return self._random.random()

@@ -7,11 +7,13 @@ is room for, so that a slot is idle for one commit at most. Providers are called
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from application.decisions import Decisions
-from application.lanes import Shares
+from application.lanes import Queue, Shares
 from application.lease import LeaseKeeper
 from application.logbook import Logbook
 from application.ports import (
@@ -30,6 +32,7 @@ from application.provider_port import Provider, Submission
 from application.recorded import Recorded, StoredContent, Unit
 from application.scrub import scrubbed
 from application.settings import Settings
+from domain.circuit import CircuitEvent
 from domain.email.commands import RecordOutcome, StartAttempt, Tick
 from domain.email.events import AttemptStarted
 from domain.failures import FailureKind, NotAccepted, Outcome, Unanswered
@@ -39,6 +42,18 @@ OVERDUE_MAX = 256
 
 RETRY_STORE_S = 0.5
 """Pause after the store failed, before the next round."""
+
+ATTEMPT_S_MAX = 3600.0
+"""Longer than a provider's own timeouts let it take: one that hangs all the same must not keep its email for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """An attempt that is over, and not yet recorded to be."""
+
+    email_id: str
+    provider: str
+    outcome: RecordOutcome
 
 
 class Dispatcher:
@@ -68,8 +83,9 @@ class Dispatcher:
         self._lease = lease
         self._logbook = logbook
         self._awake = asyncio.Event()
-        self._finished: list[tuple[str, RecordOutcome]] = []
+        self._finished: list[_Finished] = []
         self._in_flight: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._without: frozenset[Queue] = frozenset()
         self._draining = False
         self.ticked_at = clock.monotonic()
 
@@ -80,7 +96,7 @@ class Dispatcher:
     @property
     def holds(self) -> frozenset[tuple[str, int]]:
         """The attempts (email id, number) this worker has open: under way, or with an outcome to record."""
-        waiting = {(email_id, outcome.attempt) for email_id, outcome in self._finished}
+        waiting = {(one.email_id, one.outcome.attempt) for one in self._finished}
         return frozenset(self._in_flight) | waiting
 
     async def run(self) -> None:
@@ -98,11 +114,17 @@ class Dispatcher:
         """One transaction, and the attempts it started; how long to wait for the next (s), if nothing wakes it."""
         self._awake.clear()
         async with self._lease.steady:
-            commands = self._finished[:BATCH_MAX]
-            shares = Shares(self._settings, self._room(len(commands)))
+            finished = self._finished[:BATCH_MAX]
+            shares = Shares(
+                self._settings,
+                self._room(len(finished)),
+                freed=Counter(one.provider for one in finished),
+                without=self._without,
+            )
+            self._without = frozenset()
             plan = Plan(
                 lease=self._lease.lease,
-                emails=tuple(sorted({email_id for email_id, _ in commands})),
+                emails=tuple(sorted({one.email_id for one in finished})),
                 choose=shares.choose if self._may_start() else None,
                 overdue_max=OVERDUE_MAX,
             )
@@ -111,17 +133,23 @@ class Dispatcher:
 
             def decide(locked: Locked) -> Sequence[Unit]:
                 nonlocal due
-                decisions = self._decided(commands, locked, seed)
+                decisions = self._decided(finished, locked, seed)
                 due = decisions.next_due
                 return decisions.units
 
+            asked_at = self._clock.monotonic()
             done = await self._executor(lambda: self._store.transact(plan, decide))
-            del self._finished[: len(commands)]
+            del self._finished[: len(finished)]
             if not done.locked.lease_alive:
                 await self._lease.lost()
             self._logbook.recorded(done.recorded)
-            self._start_all(done)
+            self._start_all(done, asked_at)
         return self._until_next(done, shares, due)
+
+    def leave(self) -> None:
+        """Start nothing more from the next round on."""
+        self._draining = True
+        self.wake()
 
     async def drain(self) -> None:
         """Start nothing more and let attempts in flight end within `grace`; then `run` records what is left and ends.
@@ -147,12 +175,10 @@ class Dispatcher:
         most = sum(self._settings.providers[name].concurrency for name in self._providers)
         return max(0, min(BATCH_MAX, most - len(self._in_flight) - len(self._finished) + closing))
 
-    def _decided(
-        self, commands: Sequence[tuple[str, RecordOutcome]], locked: Locked, seed: float
-    ) -> Decisions:
+    def _decided(self, finished: Sequence[_Finished], locked: Locked, seed: float) -> Decisions:
         decisions = Decisions(locked, self._settings, self._ids, seed)
-        for email_id, outcome in commands:
-            decisions.email(email_id, outcome)
+        for one in finished:
+            decisions.email(one.email_id, one.outcome)
         for email_id in locked.overdue:
             decisions.email(email_id, Tick())
         lease = self._lease.lease
@@ -166,30 +192,41 @@ class Dispatcher:
             decisions.email(email_id, start)
         return decisions
 
-    def _start_all(self, done: Transacted) -> None:
+    def _start_all(self, done: Transacted, asked_at: float) -> None:
+        """Deadlines are the database's time: what is left of each is counted from when the database was asked."""
         for recorded in done.recorded:
             if isinstance(recorded.event, AttemptStarted):
                 email_id = email_id_of(recorded.stream)
                 email = done.locked.emails[email_id].email
                 date = email.send_at or email.requested_at or recorded.at
-                self._start(email_id, recorded, done.contents.get(email_id), date)
+                begin_by = asked_at + (recorded.event.deadline - recorded.at).total_seconds()
+                self._start(email_id, recorded, done.contents.get(email_id), date, begin_by)
 
-    def _start(self, email_id: str, recorded: Recorded, stored: StoredContent | None, date: datetime) -> None:
+    def _start(
+        self, email_id: str, recorded: Recorded, stored: StoredContent | None, date: datetime, begin_by: float
+    ) -> None:
         started = recorded.event
         assert isinstance(started, AttemptStarted)
         task = asyncio.get_running_loop().create_task(
-            self._attempt(email_id, started, stored, date), name=f"attempt {email_id}/{started.attempt}"
+            self._attempt(email_id, recorded.correlation_id, started, stored, date, begin_by),
+            name=f"attempt {email_id}/{started.attempt}",
         )
         self._in_flight[email_id, started.attempt] = task
 
     async def _attempt(
-        self, email_id: str, started: AttemptStarted, stored: StoredContent | None, date: datetime
+        self,
+        email_id: str,
+        correlation_id: str,
+        started: AttemptStarted,
+        stored: StoredContent | None,
+        date: datetime,
+        begin_by: float,
     ) -> None:
         """Call the provider, and leave the outcome for the next round. Whatever happens, there is an outcome."""
         called = False
         outcome: Outcome = NotAccepted(kind=FailureKind.NOT_TRIED, code="drained")
         try:
-            refusal = self._why_not(started, stored)
+            refusal = self._why_not(stored, begin_by)
             if refusal is not None or stored is None:
                 outcome = refusal or NotAccepted(kind=FailureKind.NOT_TRIED)
                 return
@@ -202,39 +239,59 @@ class Dispatcher:
                 provider_key=started.provider_key,
             )
             called = True
-            outcome = await self._providers[started.provider].send(submission)
+            async with asyncio.timeout(ATTEMPT_S_MAX):
+                outcome = await self._providers[started.provider].send(submission)
             outcome = scrubbed(outcome, (one.address for one in stored.content.envelope))
         except asyncio.CancelledError:
             if called:
                 outcome = Unanswered(code="drained", detail="the worker stopped before the answer came")
         except Exception as error:
-            self._logbook.error("provider_bug", provider=started.provider, error=type(error).__name__)
+            self._logbook.error(
+                "provider_bug",
+                email_id=email_id,
+                correlation_id=correlation_id,
+                attempt=started.attempt,
+                provider=started.provider,
+                error=type(error).__name__,
+            )
             outcome = Unanswered(code="internal", detail=type(error).__name__)
         finally:
             self._in_flight.pop((email_id, started.attempt), None)
             record = RecordOutcome(
                 attempt=started.attempt, outcome=outcome, worker=started.worker, token=started.token
             )
-            self._finished.append((email_id, record))
+            self._finished.append(_Finished(email_id, started.provider, record))
             self.wake()
 
-    def _why_not(self, started: AttemptStarted, stored: StoredContent | None) -> NotAccepted | None:
+    def _why_not(self, stored: StoredContent | None, begin_by: float) -> NotAccepted | None:
         """The reasons for which a provider is not called although the attempt has started."""
         if stored is None:
             return NotAccepted(kind=FailureKind.UNKNOWN, code="erased", detail="the content is erased")
         if not self._lease.is_valid():
             return NotAccepted(kind=FailureKind.NOT_TRIED, code="lease_lost")
-        if self._clock.now() > started.deadline:
+        if self._clock.monotonic() > begin_by:
             return NotAccepted(kind=FailureKind.NOT_TRIED, code="too_late")
         return None
 
     def _until_next(self, done: Transacted, shares: Shares, due: datetime | None) -> float:
-        if self._finished or len(done.locked.claimed) >= shares.granted > 0:
+        if self._finished or self._more_at_once(done, shares):
             return 0.0
         moments = [at for at in (done.next_at, shares.until, due) if at is not None]
         if not moments:
             return self._poll_s
-        return min(self._poll_s, max(0.0, (min(moments) - self._clock.now()).total_seconds()))
+        # All of these are the database's time, which may not be ours.
+        return min(self._poll_s, max(0.0, (min(moments) - done.locked.now).total_seconds()))
+
+    def _more_at_once(self, done: Transacted, shares: Shares) -> bool:
+        """Whether another round would find something to do already; never twice in vain."""
+        locked = done.locked
+        claimed = (locked.emails[email_id].email for email_id in locked.claimed)
+        self._without = shares.fell_short((str(one.lane), one.priority) for one in claimed)
+        if self._without:
+            return True
+        full = len(locked.claimed) >= shares.granted > 0 or len(locked.overdue) >= OVERDUE_MAX
+        moved = any(isinstance(recorded.event, CircuitEvent) for recorded in done.recorded)
+        return moved or (full and bool(done.recorded))
 
     async def _pause(self, seconds: float) -> None:
         if self._awake.is_set():

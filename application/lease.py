@@ -95,7 +95,10 @@ class LeaseKeeper:
                 await self.lost()
                 return
             self._valid_until = asked_at + self._settings.lease.total_seconds()
-            await self._take_over(Plan(lease=lease, takes_over=lease, keep=holds()), self._not_tried)
+            try:
+                await self._take_over(Plan(lease=lease, takes_over=lease, keep=holds()), self._not_tried)
+            except LeaseLost:  # whoever took it for dead before that deletes it only now
+                await self.lost()
 
     async def recover(self, unseen_for: timedelta) -> None:
         """Close the attempts of leases that nobody renewed for so long: their outcome is uncertain."""

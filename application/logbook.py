@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -65,9 +66,9 @@ class Logbook:
             if self._is_alert(one):
                 self.alert(one.at, word, **fields)
             elif isinstance(one.event, OutcomeUncertain | Held | DuplicateRiskAccepted | Failed):
-                self._log.warning(word, **fields)
+                self._write("warning", word, fields)
             else:
-                self._log.info(word, **fields)
+                self._write("info", word, fields)
 
     def alert(self, at: datetime, word: str, **fields: Any) -> None:
         """Say loudly that somebody has to look."""
@@ -75,15 +76,20 @@ class Logbook:
             f"{key}={value}" for key, value in fields.items() if key in ("provider", "kind", "reason")
         )
         self.alerts.append((at, f"{word} {told}".strip()))
-        self._log.error(word, alert=True, **fields)
+        self._write("error", word, {"alert": True, **fields})
 
     def error(self, word: str, **fields: Any) -> None:
         """An error of ours."""
-        self._log.error(word, **fields)
+        self._write("error", word, fields)
 
     def info(self, word: str, **fields: Any) -> None:
         """Something worth knowing that no event records."""
-        self._log.info(word, **fields)
+        self._write("info", word, fields)
+
+    def _write(self, level: str, word: str, fields: dict[str, Any]) -> None:
+        """A full disk or a closed pipe must cost the line only, not the task that wanted to write it."""
+        with suppress(OSError):
+            getattr(self._log, level)(word, **fields)
 
     def _is_alert(self, recorded: Recorded) -> bool:
         event = recorded.event

@@ -78,6 +78,11 @@ class Service:
             self.supervisor.start("lease", self.worker.keeper.run(lambda: self._dispatcher.holds))
             self.supervisor.start("dispatcher", self._dispatcher.run())
 
+    def leave(self) -> None:
+        """Start no attempt any more, while clients are still being answered; `stop` does the rest."""
+        if self.worker is not None:
+            self._dispatcher.leave()
+
     async def stop(self) -> None:
         """Claim nothing more, let attempts end within the grace time, record them, and let go of everything."""
         if self.worker is not None and "dispatcher" not in self.supervisor.dead:

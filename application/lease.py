@@ -107,9 +107,9 @@ class LeaseKeeper:
             if lease == self.lease:
                 continue
             try:
-                closed = await self._take_over(Plan(takes_over=lease), self._lost)
-                while closed >= BATCH_MAX:
-                    closed = await self._take_over(Plan(takes_over=lease), self._lost)
+                plan = Plan(takes_over=lease, unseen_for=unseen_for)
+                while await self._take_over(plan, self._lost) >= BATCH_MAX:
+                    pass
                 await self._executor(partial(self._store.release_lease, lease))
             except LeaseLost:
                 continue

@@ -96,6 +96,7 @@ class Plan:
     out, whose open attempts are to be closed; where `keep` is not None, only the open attempts of `takes_over`
     that are not in it (email id, attempt). `emails`: those with a command waiting. `choose`: claim due emails.
     `overdue_max`: also take so many emails whose deadline has passed. `open_max`: bound on attempts taken over.
+    `unseen_for`: `takes_over` has still not been renewed for so long, or LeaseLost is raised.
     `gates`: the decision reads or moves gates; then all of them are locked.
     """
 
@@ -107,6 +108,7 @@ class Plan:
     overdue_max: int = 0
     open_max: int = BATCH_MAX
     gates: bool = True
+    unseen_for: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +160,7 @@ class EventStore(Protocol):
         """Lock what the plan names, decide, and record all units of the decision or none.
 
         `decide` is pure and may be called again, with a fresh view, where another writer got in between. Raises
-        LeaseLost where `takes_over` isn't there (any more).
+        LeaseLost where `takes_over` isn't there (any more), or was renewed since.
         """
 
     def read_stream(self, stream: str) -> list[Recorded]:

@@ -46,7 +46,9 @@ class Provider(Protocol):
     for nobody, `Accepted` only on its word, `Unanswered` for all else. Every recipient of the submission is in
     at most one of accepted, refused, deferred. Texts in the outcome may still hold addresses; whoever records
     them scrubs them. It returns within a bounded time of its own (its configured timeouts), and is safe to call
-    concurrently in one event loop. A cancelled `send` leaves the connection closed, never reusable.
+    concurrently in one event loop. A cancelled `send` ends at once and leaves its connection closed. Where it
+    knows what became of the email it answers even so (`not_tried`: nothing was handed over); else it raises
+    CancelledError, which means that it may have been.
     """
 
     @property

@@ -14,6 +14,7 @@ from adapters.providers.scripted import ScriptedProvider, parse_script
 from adapters.providers.smtp import SmtpProvider, SmtpSettings
 from adapters.sql import migrate as migrations
 from adapters.sql import open_store
+from adapters.sql.engine import STALL_S
 from adapters.sql.migrate import MigrationStatus
 from application.accept import Acceptor
 from application.committer import Committer
@@ -88,7 +89,8 @@ def open_service(config: Config, *, worker: bool) -> Service:
     clock, ids, logbook = SystemClock(), SystemIds(), Logbook()
     exclusive = config.sqlite_path() is not None
     _prepare(config)
-    store = open_store(config.database_url(), circuit=settings.circuit)
+    stall_s = min(STALL_S, settings.lease.total_seconds() / 3)
+    store = open_store(config.database_url(), circuit=settings.circuit, stall_s=stall_s)
     threads = Threads(STORE_THREADS)
     wakers: list[Callable[[], None]] = []
 

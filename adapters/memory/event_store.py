@@ -92,6 +92,8 @@ class MemoryEventStore:
     def _taken_over(self, lease: Lease, plan: Plan) -> tuple[tuple[str, int], ...]:
         if lease not in self._leases:
             raise LeaseLost(f"the lease {lease.token} of {lease.worker} is gone")
+        if plan.unseen_for and self._leases[lease] > self._clock.now() - plan.unseen_for:
+            raise LeaseLost(f"the lease {lease.token} of {lease.worker} has been renewed")
         attempts = (
             (email_id, attempt.number)
             for email_id, view in sorted(self._queue.running.items())

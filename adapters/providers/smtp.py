@@ -78,6 +78,10 @@ class SmtpProvider:
         except NotOpened as exc:
             detail = one_line(exc.text)
             return NotAccepted(kind=exc.kind, code=exc.code, detail=detail, retry_after_s=exc.retry_after_s)
+        except asyncio.CancelledError:
+            return NotAccepted(
+                kind=FailureKind.NOT_TRIED, code="cancelled"
+            )  # what may have gone out answers itself
         except Exception as exc:
             # A bug of ours, before anything could be sent: `_transact` answers for what comes after.
             return NotAccepted(kind=FailureKind.UNKNOWN, detail=one_line(f"{type(exc).__name__}: {exc}"))
@@ -159,6 +163,11 @@ class SmtpProvider:
         try:
             reply = await connection.body(letter.wire, timeout_s=timeout_s, final_timeout_s=final_timeout_s)
             return final_outcome(reply, those, dot_written=connection.dot_written)
+        except asyncio.CancelledError:
+            if not connection.dot_written:
+                raise
+            connection.abort()
+            return those.unanswered("cancelled after the final dot")
         except Exception as exc:
             if connection.dot_written:
                 return those.unanswered(f"after the final dot: {exc}")

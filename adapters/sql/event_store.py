@@ -106,8 +106,17 @@ class SqlEventStore:
         self._database.close()
 
     def _write(self, work: Callable[[Session], T]) -> T:
-        done = self._database.write(work)
-        self._committed_at = time.monotonic()
+        wrote = False
+
+        def watched(session: Session) -> T:
+            nonlocal wrote
+            result = work(session)
+            wrote = session.wrote
+            return result
+
+        done = self._database.write(watched)
+        if wrote:  # a round that found nothing to do proves nothing
+            self._committed_at = time.monotonic()
         return done
 
     def _now(self, session: Session) -> datetime:

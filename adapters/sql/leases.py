@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from adapters.sql.dialect import Sql
+from adapters.sql.dialect import Sql, time_of
 from adapters.sql.engine import Session
 from application.ports import Lease, LeaseLost, Plan
 
 ACQUIRE = Sql("INSERT INTO leases (worker, seen_at) VALUES (:worker, :now) RETURNING token")
 RENEW = Sql("UPDATE leases SET seen_at = :now WHERE worker = :worker AND token = :token")
 SHARE = Sql("SELECT 1 FROM leases WHERE worker = :worker AND token = :token FOR SHARE")
-TAKE = Sql("SELECT 1 FROM leases WHERE worker = :worker AND token = :token FOR UPDATE")
+TAKE = Sql("SELECT seen_at FROM leases WHERE worker = :worker AND token = :token FOR UPDATE")
 # Behind TAKE, not within it: only a new statement sees what whoever held the row before has written.
 RELEASE = Sql("""
     DELETE FROM leases WHERE worker = :worker AND token = :token
@@ -43,8 +43,10 @@ def stale(session: Session, unseen_for: timedelta, now: datetime) -> list[Lease]
     return [Lease(worker=worker, token=token) for worker, token in rows]
 
 
-def hold(session: Session, plan: Plan) -> bool:
+def hold(session: Session, plan: Plan, now: datetime) -> bool:
     """Hold the leases that the plan names; whether its own is alive. Raises LeaseLost for the other.
+
+    That one may have been renewed since it was seen to be stale: only behind the lock it can be told.
 
     The lower token first, as every other worker: two that take each other's over don't wait in a circle.
     """
@@ -52,9 +54,13 @@ def hold(session: Session, plan: Plan) -> bool:
     named = {lease for lease in (plan.lease, plan.takes_over) if lease is not None}
     for lease in sorted(named, key=lambda one: one.token):
         statement = TAKE if lease == plan.takes_over else SHARE
-        found = bool(session.rows(statement, worker=lease.worker, token=lease.token))
-        if lease == plan.takes_over and not found:
-            raise LeaseLost(f"the lease {lease.token} of {lease.worker} is gone")
+        rows = session.rows(statement, worker=lease.worker, token=lease.token)
+        found = bool(rows)
+        if lease == plan.takes_over:
+            if not found:
+                raise LeaseLost(f"the lease {lease.token} of {lease.worker} is gone")
+            if plan.unseen_for and time_of(rows[0][0]) > now - plan.unseen_for:
+                raise LeaseLost(f"the lease {lease.token} of {lease.worker} has been renewed")
         if lease == plan.lease:
             alive = found
     return alive

@@ -67,7 +67,7 @@ class Transactions:
         )
 
     def _hold(self, session: Session, plan: Plan) -> _Held:
-        alive = leases.hold(session, plan)
+        alive = leases.hold(session, plan, self._now(session))
         attempts = claims.open_attempts(session, plan)
         named = dict.fromkeys([*plan.emails, *(email_id for email_id, _ in attempts)])
         self._views.lock(session, named)

@@ -27,6 +27,9 @@ TOLD_MAX = 3
 FIELD_MAX = 100
 """Characters of a client's own field name that are repeated."""
 
+ASK_AGAIN = "Ask again with the same id: what was recorded after all is not recorded twice."
+"""Where a commit may have happened without an answer."""
+
 STORE_RETRY_AFTER_S = 5
 """A database that restarts is back in seconds."""
 
@@ -132,7 +135,7 @@ def problem_of(error: Exception) -> Problem:
             detail = "More is waiting than may wait; nothing was accepted. Try again later."
             return unavailable(code_of(error), detail, error.retry_after_s)
         case StoreUnavailable():
-            detail = "The database doesn't answer; nothing was recorded. Try again later."
+            detail = f"The database doesn't answer. {ASK_AGAIN}"
             return unavailable(code_of(error), detail, STORE_RETRY_AFTER_S)
         case HTTPException():
             code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")

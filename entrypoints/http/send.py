@@ -12,7 +12,7 @@ from application.accept import Receipt, SendRequest
 from entrypoints import shapes
 from entrypoints.http.body import Bodies, Headers, require_json
 from entrypoints.http.intake import Intake
-from entrypoints.http.problems import unavailable
+from entrypoints.http.problems import ASK_AGAIN, unavailable
 from entrypoints.service import Service
 
 OFF_LOOP_OCTETS = 262_144
@@ -80,7 +80,7 @@ class SendEmail:
 
 
 def _stopping() -> Exception:
-    detail = "The service is stopping; nothing was accepted. Try again."
+    detail = f"The service is stopping. {ASK_AGAIN}"
     return unavailable("stopping", detail, SHUTTING_DOWN_RETRY_AFTER_S)
 
 

@@ -76,8 +76,13 @@ async def serve(
     url = Listen(host, port).url(port)
     server = _Server(_config(app), lambda: on_listening(url))
     loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        service.leave()  # no claims any more, while requests that came before are still answered
+        server.leave()
+
     for one in SIGNALS:
-        loop.add_signal_handler(one, server.leave)
+        loop.add_signal_handler(one, leave)
     try:
         await _start(service, sock)
         _settle_memory()

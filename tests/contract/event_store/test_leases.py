@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from application.ports import Lease, Plan
+import pytest
+
+from application.ports import Lease, LeaseLost, Plan
 from application.recorded import email_stream
 from tests.contract.event_store.conftest import Subject
 from tests.contract.event_store.given import T0, an_id, append, failed, request, started, unit
@@ -52,6 +54,18 @@ def test_a_lease_that_is_not_renewed_goes_stale(subject: Subject) -> None:
     assert [quiet] == subject.store.stale_leases(30 * SECOND)
     assert [] == subject.store.stale_leases(31 * SECOND)
     assert {quiet, alive} == set(subject.store.stale_leases(10 * SECOND))
+
+
+def test_a_lease_that_was_renewed_meanwhile_is_not_taken_over(subject: Subject) -> None:
+    """It was seen to be stale, then its worker came back: only behind the lock it can be told."""
+    lease = subject.store.acquire_lease("slow")
+    subject.clock.time = T0 + 30 * SECOND
+    plan = Plan(takes_over=lease, unseen_for=30 * SECOND)
+    subject.store.transact(plan, lambda _: [])
+    subject.store.renew_lease(lease)
+
+    with pytest.raises(LeaseLost):
+        subject.store.transact(plan, lambda _: [])
 
 
 def test_every_lease_is_older_than_nothing(subject: Subject) -> None:

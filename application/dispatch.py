@@ -241,7 +241,7 @@ class Dispatcher:
             called = True
             async with asyncio.timeout(ATTEMPT_S_MAX):
                 outcome = await self._providers[started.provider].send(submission)
-            outcome = scrubbed(outcome, (one.address for one in stored.content.envelope))
+            outcome = scrubbed(outcome, stored.content)
         except asyncio.CancelledError:
             if called:
                 outcome = Unanswered(code="drained", detail="the worker stopped before the answer came")

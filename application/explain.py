@@ -20,6 +20,7 @@ from domain.email.events import (
     DeliveryDelayed,
     DuplicateRiskAccepted,
     Failed,
+    FailReason,
     Held,
     LateResultObserved,
     Opened,
@@ -60,6 +61,12 @@ PASSED = {
     Blocked.SPENT.value: "has had its tries in this cycle",
     Blocked.BOUND_ELSEWHERE.value: "another provider may have the message",
 }
+LEFT = {
+    FailReason.REJECTED: "refused",
+    FailReason.EXPIRED: "not reached",
+    FailReason.SUPPRESSED: "suppressed",
+    FailReason.OUTCOME_UNKNOWN: "not known to be reached",
+}
 FEEDBACK = {
     Delivered: "was delivered",
     DeliveryDelayed: "is delayed",
@@ -90,8 +97,11 @@ class Explanation:
     next: str
 
 
-def explain(history: Sequence[Recorded], now: datetime) -> Explanation:
-    """Tell the story of an email; `history` is its stream in order and not empty."""
+def explain(history: Sequence[Recorded], now: datetime, waits: str = "") -> Explanation:
+    """Tell the story of an email; `history` is its stream in order and not empty.
+
+    `waits`: why none of its providers can take it now, where that is so; events don't say it.
+    """
     view = view_of(email_id_of(history[0].stream))
     lines: list[Line] = []
     for recorded in history:
@@ -99,7 +109,7 @@ def explain(history: Sequence[Recorded], now: datetime) -> Explanation:
         view = emails.project(view, recorded)
         lines.append(Line(recorded.at, type(recorded.event).__name__, _tell(recorded, before)))
     return Explanation(
-        email_id=view.email_id, status=view.status_at(now), lines=tuple(lines), next=_next(view, now)
+        email_id=view.email_id, status=view.status_at(now), lines=tuple(lines), next=_next(view, now, waits)
     )
 
 
@@ -126,6 +136,8 @@ def _tell(recorded: Recorded, before: EmailView) -> str:
             return "sent: nobody is left to reach, and at least one recipient was accepted"
         case OutcomeUncertain() as event:
             text = f"attempt {event.attempt} at {event.provider} has no known outcome: {_why(event)}"
+            if event.resolve_by <= recorded.at:
+                return text
             return text + f"; evidence is waited for until {_clock(event.resolve_by)}"
         case DuplicateRiskAccepted() as event:
             return (
@@ -135,10 +147,7 @@ def _tell(recorded: Recorded, before: EmailView) -> str:
         case ProviderSwitched() as event:
             return f"switched from {event.from_provider} to {event.to_provider}: {event.reason.value.replace('_', ' ')}"
         case Failed() as event:
-            left = f"; not reached: recipient {_indexes(event.pending)}" if event.pending else ""
-            return f"failed: {event.reason.value.replace('_', ' ')}{left}" + (
-                f" ({event.code})" if event.code else ""
-            )
+            return _failed(event)
         case Held() as event:
             return f"held for an operator: {event.reason.value}"
         case Released() as event:
@@ -160,6 +169,13 @@ def _tell(recorded: Recorded, before: EmailView) -> str:
             )
         case _:
             return type(recorded.event).__name__
+
+
+def _failed(event: Failed) -> str:
+    left = f"; {LEFT[event.reason]}: recipient {_indexes(event.pending)}" if event.pending else ""
+    return f"failed: {event.reason.value.replace('_', ' ')}{left}" + (
+        f" ({event.code})" if event.code else ""
+    )
 
 
 def _requested(event: Requested) -> str:
@@ -202,7 +218,7 @@ def _again(retry_at: datetime | None, at: datetime) -> str:
     return "; next try at once" if wait <= timedelta(0) else f"; next try in {_length(wait)}"
 
 
-def _next(view: EmailView, now: datetime) -> str:
+def _next(view: EmailView, now: datetime, waits: str) -> str:
     email = view.email
     if email.end is not None:
         return "nothing: this is its end"
@@ -211,8 +227,10 @@ def _next(view: EmailView, now: datetime) -> str:
     if email.open_attempt is not None:
         return f"the answer of {email.open_attempt.provider} to attempt {email.open_attempt.number}"
     if email.lane is not None and email.due_at is not None:
-        wait = f"a try in {_length(email.due_at - now)}" if email.due_at > now else "a free provider"
-        return f"it waits for {wait}, until it expires at {_clock(email.expires_at)}"
+        until = f"until it expires at {_clock(email.expires_at)}"
+        if email.due_at > now:
+            return f"a try in {_length(email.due_at - now)}; it goes on {until}"
+        return f"it is due, and waits for {waits or 'a worker'}, {until}"
     deadline = email.deadline_at
     return f"evidence about attempt {_indexes(sorted(email.blocking))}, until {_clock(deadline or email.expires_at)}"
 

@@ -65,7 +65,7 @@ class Logbook:
             fields = {**_whose(one), **_what(one)}
             if self._is_alert(one):
                 self.alert(one.at, word, **fields)
-            elif isinstance(one.event, OutcomeUncertain | Held | DuplicateRiskAccepted | Failed):
+            elif isinstance(one.event, OutcomeUncertain | DuplicateRiskAccepted | Failed):
                 self._write("warning", word, fields)
             else:
                 self._write("info", word, fields)
@@ -73,7 +73,9 @@ class Logbook:
     def alert(self, at: datetime, word: str, **fields: Any) -> None:
         """Say loudly that somebody has to look."""
         told = " ".join(
-            f"{key}={value}" for key, value in fields.items() if key in ("provider", "kind", "reason")
+            f"{key}={value}"
+            for key, value in fields.items()
+            if key in ("email_id", "provider", "kind", "reason")
         )
         self.alerts.append((at, f"{word} {told}".strip()))
         self._write("error", word, {"alert": True, **fields})
@@ -93,7 +95,9 @@ class Logbook:
 
     def _is_alert(self, recorded: Recorded) -> bool:
         event = recorded.event
-        return isinstance(event, CircuitOpened) or (isinstance(event, AttemptFailed) and event.kind in ALERTS)
+        return isinstance(event, CircuitOpened | Held) or (
+            isinstance(event, AttemptFailed) and event.kind in ALERTS
+        )
 
 
 def _whose(recorded: Recorded) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from application.projections.emails import Status
 from application.projections.gates import Gate, opening, openings, provider_gate, shared_room
 from application.settings import ProviderSettings, Settings
 from domain.circuit import Phase
-from domain.routing import Lane, walk
+from domain.routing import Blocked, Lane, walk
 
 PAGE_MAX = 100
 PAGE_DEFAULT = 50
@@ -83,6 +83,36 @@ class StatusReader(Protocol):
 
     def gates(self) -> Mapping[str, Gate]:
         """Every gate as committed, by name."""
+
+
+WHY = {
+    Blocked.PAUSED: "paused",
+    Blocked.CIRCUIT_OPEN: "circuit open",
+    Blocked.AT_LIMIT: "at its limit",
+    Blocked.NOT_BEFORE: "asked for a pause",
+    Blocked.RULED_OUT: "refused this message",
+}
+
+
+def why_it_waits(lane: Lane, gates: Mapping[str, Gate], settings: Settings, now: datetime) -> str:
+    """What keeps an email of this lane from its next attempt, provider by provider; empty: nothing does."""
+    room, until = shared_room(gates, settings, lane.route, now)
+    if room == 0:
+        return "the limit of the route or the service" + _until(until)
+    seen = openings(gates, settings, lane.route, now)
+    found = walk(seen, lane, settings.route(lane.route).on_limit)
+    if found.chosen is not None:
+        return ""
+    ends = {one.provider: one.until for one in seen}
+    return ", ".join(
+        f"{one.provider} ({WHY[Blocked(one.reason)]}{_until(ends[one.provider])})"
+        for one in found.passed_over
+        if one.reason in WHY
+    )
+
+
+def _until(at: datetime | None) -> str:
+    return "" if at is None else f" until {at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

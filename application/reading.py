@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from application.explain import Explanation, explain
 from application.identity import candidates
 from application.ports import Clock, EventStore, Executor
-from application.projections.emails import Status
+from application.projections.emails import Status, folded
 from application.queries import (
     PageKey,
     ProviderStatus,
     StatusReader,
     StatusRow,
     provider_status,
+    why_it_waits,
     with_next_at,
 )
 from application.recorded import Recorded, email_stream
@@ -88,7 +89,12 @@ class Reader:
 
     async def explain(self, ref: str) -> Explanation:
         """The story of an email. Raises NotRequested."""
-        return explain(await self.events(ref), self._clock.now())
+        history = await self.events(ref)
+        gates = await self._executor(self._statuses.gates)
+        now = self._clock.now()
+        lane = folded(history).email.lane
+        waits = "" if lane is None else why_it_waits(lane, gates, self._settings, now)
+        return explain(history, now, waits)
 
     async def providers(self) -> list[ProviderStatus]:
         """Every configured provider as it stands now."""

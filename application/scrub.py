@@ -6,12 +6,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
+from domain.content import Content
 from domain.failures import Accepted, Outcome, Refusal
 
 DETAIL_MAX = 200
 """Characters of a provider's text that are kept: enough to recognise the error."""
 
 CODE_MAX = 60
+SHORT = 3
+"""Texts no longer than this say nothing by themselves, and would be found everywhere."""
+
 ADDRESS = re.compile(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
@@ -24,10 +28,11 @@ def scrub(text: str, secrets: Iterable[str] = (), limit: int = DETAIL_MAX) -> st
     return CONTROL.sub(" ", ADDRESS.sub("<address>", text)).strip()[:limit]
 
 
-def scrubbed(outcome: Outcome, addresses: Iterable[str]) -> Outcome:
-    """The outcome with every text scrubbed, of `addresses` (the envelope) in whatever form above all."""
-    known = sorted({form for one in addresses for form in (one, one.rpartition("@")[0]) if len(form) > 3})
-    known.sort(key=len, reverse=True)
+def scrubbed(outcome: Outcome, content: Content) -> Outcome:
+    """The outcome with every text scrubbed: of addresses in whatever form, of names and of the subject."""
+    people = (content.sender, *content.envelope, *content.reply_to)
+    forms = {form for one in people for form in (one.address, one.address.rpartition("@")[0], one.name)}
+    known = sorted((form for form in {*forms, content.subject} if len(form) > SHORT), key=len, reverse=True)
     refused = tuple(
         Refusal(index=one.index, kind=one.kind, code=scrub(one.code, known, CODE_MAX))
         for one in outcome.refused

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum, unique
+from functools import reduce
 
 from application.recorded import EMAIL_PREFIX, Recorded
 from domain.circuit import CircuitEvent
@@ -97,6 +99,13 @@ def project(view: EmailView, recorded: Recorded) -> EmailView:
         last_event_id=recorded.event_id,
         times=times,
     )
+
+
+def folded(history: Iterable[Recorded]) -> EmailView:
+    """The view of an email with this history: its whole stream, in order, and not empty."""
+    events = iter(history)
+    first = next(events)
+    return reduce(project, events, project(view_of(email_id_of(first.stream)), first))
 
 
 def email_id_of(stream: str) -> str:

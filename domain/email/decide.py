@@ -243,8 +243,8 @@ def _retry(command: Retry, story: Story, given: Circumstances) -> None:
     doubted = email.in_doubt | email.blocking
     if email.end is None and (email.open_attempt is not None or (not email.held and not email.blocking)):
         return
-    if email.end is End.SENT:
-        raise NothingToRetry("The email was sent.")
+    if email.end in (End.SENT, End.CANCELLED):
+        raise NothingToRetry(f"The email was {email.end}.")
     if email.end is not None and (email.fail_reason is FailReason.REJECTED or not email.pending):
         raise NothingToRetry("Every recipient was accepted or refused for good; nobody is left to retry for.")
     if doubted and not command.accept_duplicate_risk:
@@ -253,8 +253,7 @@ def _retry(command: Retry, story: Story, given: Circumstances) -> None:
             "may get it twice."
         )
     if email.end is not None:
-        due_at = max(given.now, email.send_at or given.now)
-        story.add(Redriven(by=command.by, due_at=due_at, expires_at=due_at + email.lifetime))
+        story.add(Redriven(by=command.by, due_at=given.now, expires_at=given.now + email.lifetime))
     elif email.held:
         story.add(Released(by=command.by, due_at=given.now))
     if doubted:

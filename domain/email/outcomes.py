@@ -138,7 +138,7 @@ def _not_accepted(attempt: Attempt, outcome: NotAccepted, email: Email, given: C
         probe=attempt.probe,
     )
     after = evolve(email, failed)
-    if not after.pending:
+    if not after.pending or _refused_everywhere(after, given):
         return replace(failed, retry_at=None)
     if kind is FailureKind.THROTTLED:
         pause = next_try(
@@ -146,6 +146,10 @@ def _not_accepted(attempt: Attempt, outcome: NotAccepted, email: Email, given: C
         )
         failed = replace(failed, not_before=pause)
     return replace(failed, retry_at=retry_at(after, attempt.provider, kind, after_s, given))
+
+
+def _refused_everywhere(email: Email, given: Circumstances) -> bool:
+    return bool(given.openings) and all(one.provider in email.ruled_out for one in given.openings)
 
 
 def _unanswered(attempt: Attempt, outcome: Unanswered, email: Email, given: Circumstances) -> EmailEvent:

@@ -179,7 +179,7 @@ def test_content_refused_everywhere_is_rejected() -> None:
     ).when(outcome(2, NotAccepted(kind=TOO_LARGE)))
 
     then.then(
-        failed(2, "smtp", TOO_LARGE, spent=True, retry_at=at(1)),
+        failed(2, "smtp", TOO_LARGE, spent=True, retry_at=None),
         ended(FailReason.REJECTED, 0, 1),
     )
     assert () == then.email.pending
@@ -196,7 +196,7 @@ def test_content_refused_everywhere_after_some_were_sent_is_sent() -> None:
         started(3, "smtp", (1,)),
     ).when(outcome(3, NotAccepted(kind=CONTENT)))
 
-    then.then(failed(3, "smtp", CONTENT, spent=True), sent_by_evidence(refused=[1]))
+    then.then(failed(3, "smtp", CONTENT, spent=True, retry_at=None), sent_by_evidence(refused=[1]))
 
 
 def test_content_refused_everywhere_with_one_in_doubt_is_outcome_unknown() -> None:
@@ -213,7 +213,7 @@ def test_content_refused_everywhere_with_one_in_doubt_is_outcome_unknown() -> No
         started(4, "smtp", (1,)),
     ).when(outcome(4, NotAccepted(kind=CONTENT)))
 
-    then.then(failed(4, "smtp", CONTENT, spent=True), ended(FailReason.OUTCOME_UNKNOWN, 1))
+    then.then(failed(4, "smtp", CONTENT, spent=True, retry_at=None), ended(FailReason.OUTCOME_UNKNOWN, 1))
 
 
 def test_a_third_throttled_answer_in_a_row_spends_the_provider() -> None:

@@ -211,6 +211,7 @@ def _check(config: Config) -> None:
             if provider not in config.providers:
                 wrong = f"there is no provider {quoted(provider)}"
                 raise (place / "routes" / name / "use").error(wrong, suggestion(provider, config.providers))
+        _check_match(name, route, place / "routes" / name)
     for name, one in config.providers.items():
         if isinstance(one, SmtpConfig) and (one.username is None) != (one.password is None):
             alone = "password" if one.username is None else "username"
@@ -225,6 +226,18 @@ def _check(config: Config) -> None:
         )
     if config.database is not None and not REFERENCE.search(config.database.text):
         config.database_url()
+
+
+def _check_match(name: str, route: RouteConfig, place: Place) -> None:
+    """A route that no email would ever take, or a condition that is never looked at, is a mistake."""
+    if name == DEFAULT_ROUTE and route.match is not None:
+        raise (place / "match").error("is never looked at: the default takes the rest", "leave it out")
+    if name != DEFAULT_ROUTE and route.match is None:
+        raise (place / "match").error(
+            "is missing: no email would take this route", 'add match = { tag = "…" } or { from_domain = "…" }'
+        )
+    if route.match is not None and route.match.tag is not None and "@" in route.match.tag:
+        raise (place / "match" / "tag").error("can't match: tags hold no @", 'write it like "otp"')
 
 
 def _database_url(url: str, place: Place) -> str:

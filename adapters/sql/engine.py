@@ -36,6 +36,7 @@ from application.ports import StoreUnavailable
 
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
+Stamp = Callable[[datetime | None], Any]
 
 STALL_S = 10.0
 """How long anything here waits for a lock, a connection, or an answer from the network."""
@@ -89,7 +90,7 @@ class Session:
         self.wrote = False
         self.marker: str | None = None
         self.xid: str | None = None
-        self.stamp: Callable[[datetime | None], Any] = stamp if kind == "sqlite" else lambda at: at
+        self.stamp: Stamp = stamp if kind == "sqlite" else lambda at: at
 
     def rows(self, statement: Sql, **values: Any) -> Rows:
         """All rows that a statement returns."""

@@ -9,7 +9,7 @@ from adapters.codec import GENESIS, chain, decode, decode_meta, encode_new, micr
 from adapters.ledger import Entry
 from adapters.sql import tables
 from adapters.sql.dialect import Insert, Sql, time_of
-from adapters.sql.engine import Session
+from adapters.sql.engine import Session, Stamp
 from application.recorded import Recorded
 
 COLUMNS = "position, event_id, stream, version, type, at, meta, data"
@@ -77,33 +77,10 @@ def record(
     after: dict[str, Head] = {}
     recorded, rows = [], []
     for position, entry in zip(_positions(session, len(entries)), entries, strict=True):
-        new, at = entry.new, entry.at
-        stored, meta, data = encode_new(new)
         before = after.get(entry.stream) or heads.get(entry.stream, BEGINNING)
-        digest = chain(
-            before.hash,
-            stream=entry.stream,
-            version=entry.version,
-            event_id=new.event_id,
-            type=stored,
-            at=micros(at),
-            meta=meta,
-            data=data,
-        )
-        after[entry.stream] = Head(entry.version, digest)
-        rows.append(
-            (
-                position,
-                new.event_id,
-                entry.stream,
-                entry.version,
-                stored,
-                session.stamp(at),
-                meta,
-                data,
-                digest,
-            )
-        )
+        row = _row(position, entry, before, session.stamp)
+        after[entry.stream] = Head(entry.version, row[-1])
+        rows.append(row)
         recorded.append(entry.recorded(position))
     # Whoever writes the same streams at the same time meets us in the same order, and nobody waits in a circle.
     rows.sort(key=_by_stream)
@@ -126,6 +103,23 @@ def recorded_of(row: Sequence[Any]) -> Recorded:
         correlation_id=correlation_id,
         causation_id=causation_id,
     )
+
+
+def _row(position: int, entry: Entry, before: Head, stamp: Stamp) -> tuple[Any, ...]:
+    """The row of `events`, as its columns are ordered; its hash goes over the one before it in the stream."""
+    stored, meta, data = encode_new(entry.new)
+    digest = chain(
+        before.hash,
+        stream=entry.stream,
+        version=entry.version,
+        event_id=entry.new.event_id,
+        type=stored,
+        at=micros(entry.at),
+        meta=meta,
+        data=data,
+    )
+    at = stamp(entry.at)
+    return position, entry.new.event_id, entry.stream, entry.version, stored, at, meta, data, digest
 
 
 def _by_stream(row: tuple[Any, ...]) -> tuple[str, int]:

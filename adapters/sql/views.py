@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from itertools import islice
 from threading import Lock
@@ -13,14 +12,12 @@ import msgspec
 
 from adapters.sql import log, tables
 from adapters.sql.dialect import Insert, Sql
-from adapters.sql.engine import Rows, Session
+from adapters.sql.engine import Rows, Session, Stamp
 from adapters.sql.log import Head
 from application.projections.emails import EmailView, email_id_of, is_over, outcome_of, project, view_of
 from application.recorded import email_stream
 from domain.email.state import Recipient
 from domain.routing import Lane
-
-Stamp = Callable[[datetime | None], Any]
 
 # In the order of their ids, as every other writer.
 LOCK = Sql("SELECT email_id FROM emails WHERE email_id = ANY(:email_ids) ORDER BY email_id FOR UPDATE")

@@ -18,9 +18,9 @@ from domain.errors import NotRequested
 from entrypoints import shapes
 from entrypoints.bootstrap import open_reader
 from entrypoints.cli.database import database_errors
-from entrypoints.cli.options import AsJson, ConfigFile
+from entrypoints.cli.options import AsJson, ConfigFile, configuration
 from entrypoints.cli.output import CannotDo, clock, columns, print_json, printable, show
-from entrypoints.config import Config, load_config
+from entrypoints.config import Config
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -70,7 +70,7 @@ def ask(config: Config, question: Callable[[Reader], Awaitable[T]]) -> T:
 
 def _ask(config: Path | None, question: Callable[[Reader], Awaitable[T]], ref: str) -> T:
     try:
-        return ask(load_config(config), question)
+        return ask(configuration(config), question)
     except NotRequested as error:
         raise CannotDo(f"{ref}: {error.reason}") from error
 

@@ -7,10 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from entrypoints.cli.options import AsJson, ConfigFile
+from entrypoints.cli.options import AsJson, ConfigFile, configuration
 from entrypoints.cli.output import FINE, NOT, CannotDo, print_error, print_json
 from entrypoints.cli.writing import Writer, open_writer
-from entrypoints.config import load_config
 from entrypoints.shapes import Shape
 
 Refs = Annotated[
@@ -31,13 +30,13 @@ def retry(
     as_json: AsJson = False,
 ) -> int:
     """Reopen failed emails, let held ones go."""
-    with open_writer(load_config(config)) as writer:
+    with open_writer(configuration(config)) as writer:
         return _each(writer, refs, lambda ref: writer.retry(ref, accept_duplicate_risk), as_json)
 
 
 def cancel(refs: Refs, /, *, config: ConfigFile = None, as_json: AsJson = False) -> int:
     """Call off emails that are not sent yet."""
-    with open_writer(load_config(config)) as writer:
+    with open_writer(configuration(config)) as writer:
         return _each(writer, refs, writer.cancel, as_json)
 
 

@@ -11,10 +11,10 @@ from cyclopts import App, Parameter
 from application.queries import ProviderStatus
 from entrypoints import shapes
 from entrypoints.cli.inquire import ask
-from entrypoints.cli.options import AsJson, ConfigFile
+from entrypoints.cli.options import AsJson, ConfigFile, configuration
 from entrypoints.cli.output import FINE, NOT, CannotDo, clock, columns, print_error, print_json, show
 from entrypoints.cli.writing import no_provider, open_writer
-from entrypoints.config import Config, load_config
+from entrypoints.config import Config
 
 Name = Annotated[str, Parameter(name="NAME", help="Its name in the configuration.")]
 
@@ -24,7 +24,7 @@ app = App(name="providers")
 @app.command(name="list")
 def list_all(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show how every configured provider stands."""
-    loaded = load_config(config)
+    loaded = configuration(config)
     loaded.require_providers()
     found = ask(loaded, lambda reader: reader.providers())
     if as_json:
@@ -36,7 +36,7 @@ def list_all(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
 @app.command(name="test")
 def try_out(name: Name, /, *, config: ConfigFile = None, as_json: AsJson = False) -> int:
     """Connect and log in as an attempt would, and send nothing."""
-    loaded = load_config(config)
+    loaded = configuration(config)
     if name not in loaded.providers:
         raise CannotDo(no_provider(loaded, name))
     fit, seen = asyncio.run(_check(loaded, name))
@@ -52,19 +52,19 @@ def try_out(name: Name, /, *, config: ConfigFile = None, as_json: AsJson = False
 @app.command
 def pause(name: Name, /, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Start no attempt there until it is resumed; those under way end."""
-    _act(load_config(config), name, "pause", as_json)
+    _act(configuration(config), name, "pause", as_json)
 
 
 @app.command
 def resume(name: Name, /, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Use it again."""
-    _act(load_config(config), name, "resume", as_json)
+    _act(configuration(config), name, "resume", as_json)
 
 
 @app.command
 def reset(name: Name, /, *, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Close its circuit: what made it open is repaired."""
-    _act(load_config(config), name, "reset", as_json)
+    _act(configuration(config), name, "reset", as_json)
 
 
 def _act(config: Config, name: str, action: str, as_json: bool) -> None:

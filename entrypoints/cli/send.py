@@ -10,10 +10,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from entrypoints.cli.options import AsJson, ConfigFile
+from entrypoints.cli.options import AsJson, ConfigFile, configuration
 from entrypoints.cli.output import BadUsage, print_json, print_pairs
 from entrypoints.cli.writing import open_writer
-from entrypoints.config import load_config
 
 STDIN = "-"
 
@@ -81,7 +80,7 @@ def send(
         "on_uncertain": on_uncertain,
     }
     document = json.dumps({key: value for key, value in given.items() if value is not None}).encode()
-    with open_writer(load_config(config), accepts=True) as writer:
+    with open_writer(configuration(config), accepts=True) as writer:
         receipt = writer.send(document)
     if as_json:
         print_json(receipt)

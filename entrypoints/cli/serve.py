@@ -13,13 +13,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from entrypoints.cli.database import acquire_lock, database_errors
-from entrypoints.cli.options import ConfigFile
+from entrypoints.cli.options import DEV_FOLDER, ConfigFile
 from entrypoints.cli.output import CannotDo
 from entrypoints.config import Config, dev_config, load_config
 from entrypoints.config_schema import SandboxConfig
 from entrypoints.logs import configure_logging
-
-DEV_FOLDER = Path("var")
 
 NoWorker = Annotated[bool, Parameter(help="Send nothing: others do (on PostgreSQL), or nobody yet.")]
 
@@ -29,14 +27,15 @@ def serve(*, no_worker: NoWorker = False, config: ConfigFile = None) -> int:
     return _serve(load_config(config), worker=not no_worker)
 
 
-def dev() -> int:
+def dev(*, config: ConfigFile = None) -> int:
     """Try it: API and worker, all under ./var, each email a file in ./var/outbox.
 
-    Takes no configuration file; environment variables count, like STAGEPOST__LISTEN=127.0.0.1:9000.
+    Whatever a configuration file says; environment variables count, like STAGEPOST__LISTEN=127.0.0.1:9000.
     """
-    config = dev_config(DEV_FOLDER)
+    del config
+    made = dev_config(DEV_FOLDER)
     DEV_FOLDER.mkdir(exist_ok=True)
-    return _serve(config, worker=True, greet=lambda url: print(banner(config, url), flush=True))
+    return _serve(made, worker=True, greet=lambda url: print(banner(made, url), flush=True))
 
 
 def worker(*, config: ConfigFile = None) -> int:
@@ -91,7 +90,7 @@ def _serve(config: Config, *, worker: bool, greet: Callable[[str], None] = lambd
         try:
             sock = held.enter_context(bind(config.listen))
         except CannotListen as error:
-            raise CannotDo(str(error)) from error
+            raise CannotDo(f"can't listen on {config.listen}: {error.strerror}") from error
         service = open_service(config, worker=worker)
 
         def on_listening(url: str) -> None:

@@ -7,14 +7,15 @@ import sqlite3
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
-from entrypoints.cli.options import AsJson
+from entrypoints.cli.options import AsJson, ConfigFile
 from entrypoints.cli.output import print_json, print_pairs
 
 LIBRARIES = ("sqlalchemy", "psycopg", "alembic", "starlette", "uvicorn", "aiosmtplib", "aiohttp", "msgspec")
 
 
-def versions(*, as_json: AsJson = False) -> None:
-    """Show the versions of what is at work here."""
+def versions(*, as_json: AsJson = False, config: ConfigFile = None) -> None:
+    """Show the versions of what is at work here, whatever is configured."""
+    del config
     found = {
         "stagepost": version_of("stagepost"),
         "python": platform.python_version(),

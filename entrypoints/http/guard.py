@@ -72,11 +72,11 @@ class Guard:
                 await problem_of(error).response()(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Problem | None:
-        if self._open:
-            return _foreign(headers)
         path: str = scope["path"]
         if path in OPEN:
             return None
+        if self._open:
+            return _foreign(headers)
         match self._caller(headers.get(b"authorization", b"")):
             case Caller.ADMIN:
                 return None

@@ -182,6 +182,8 @@ def _headers(given: dict[str, str], errors: Errors) -> tuple[tuple[str, str], ..
     if len(given) > HEADERS_MAX:
         errors.add("headers", f"has {len(given)} entries; at most {HEADERS_MAX}")
         return ()
+    if len({name.lower() for name in given}) < len(given):
+        errors.add("headers", "names a header twice, in capitals and not")
     for name, value in given.items():
         if problem := header_problem(name, value):
             errors.add(f"headers.{name}", problem)

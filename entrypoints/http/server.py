@@ -59,7 +59,7 @@ def bind(listen: Listen) -> socket.socket:
         bound.listen(socket.SOMAXCONN)
     except OSError as error:
         bound.close()
-        taken = "another process listens there; stop that one, or listen elsewhere (listen)"
+        taken = "another process listens there; stop it, or listen elsewhere (listen, STAGEPOST__LISTEN)"
         why = taken if error.errno == errno.EADDRINUSE else error.strerror
         raise CannotListen(error.errno, why) from None
     return bound

@@ -83,7 +83,6 @@ def test_small_commands_import_nothing_large() -> None:
         (["status", "a", "b"], "There is no place for 'b' here."),
         (["status", "a", "--colour"], "--colour"),
         (["retry"], "ID requires an argument"),
-        (["dev", "--config", "any.toml"], "--config"),
         (["version", "--json=maybe"], "maybe"),
     ],
 )

@@ -230,12 +230,19 @@ def test_without_routes_the_default_walks_all_providers_as_written(tmp_path: Pat
 
 def test_a_default_route_of_ones_own_replaces_it(tmp_path: Path) -> None:
     """And stands where it was written."""
-    routes = '[routes.default]\nuse = ["secondary"]\n[routes.bulk]\nuse = ["primary"]\npriority = "bulk"\n'
+    routes = """
+        [routes.default]
+        use = ["secondary"]
+        [routes.bulk]
+        match = { tag = "bulk" }
+        use = ["primary"]
+        priority = "bulk"
+    """
     settings = load(tmp_path, TWO_PROVIDERS + routes).settings()
 
     assert [
         Route(name="default", providers=("secondary",)),
-        Route(name="bulk", providers=("primary",), priority=Priority.BULK),
+        Route(name="bulk", providers=("primary",), priority=Priority.BULK, match_tag="bulk"),
     ] == list(settings.routes.values())
 
 

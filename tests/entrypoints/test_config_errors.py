@@ -87,6 +87,19 @@ def complaint(folder: Path, toml: str, environ: dict[str, str] | None = None) ->
         (RELAY + "[routes.r]\nuse = ['x']", "routes.r.use", 'there is no provider "x"', "known: primary"),
         ("[routes.r]\nuse = ['x']", "routes.r.use", 'there is no provider "x"', "known: none"),
         (RELAY + "[routes.r]\nuse = ['primary', 'primary']", "routes.r.use", "twice", "once"),
+        (RELAY + "[routes.r]\nuse = ['primary']", "routes.r.match", "no email would take", "add match"),
+        (
+            RELAY + "[routes.default]\nuse = ['primary']\nmatch = { tag = 'x' }",
+            "routes.default.match",
+            "never looked at",
+            "leave it out",
+        ),
+        (
+            RELAY + "[routes.r]\nuse = ['primary']\nmatch = { tag = 'a@b' }",
+            "routes.r.match.tag",
+            "no @",
+            "otp",
+        ),
         (RELAY + "[routes.r]\nuse = ['primary']\nmatch = {}", "routes.r.match", "matches nothing", "tag"),
         (
             RELAY + "[routes.r]\nuse = ['primary']\nmatch = {from_domain = 'a b'}",

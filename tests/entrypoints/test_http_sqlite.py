@@ -103,6 +103,7 @@ async def test_pages_cancel_and_retry(tmp_path: Path) -> None:
         assert ["e5"] == [
             row["id"] for row in (await client.get("/statuses?status=cancelled")).json()["data"]
         ]
-        assert "queued" == (await client.post("/emails/e5/retry")).json()["status"]
+        assert 409 == (await client.post("/emails/e5/retry")).status_code
+        assert "queued" == (await client.post("/emails/e6/retry")).json()["status"]
         assert (await client.post("/providers/sandbox/pause")).json()["paused"]
         assert (await client.get("/providers")).json()["data"][0]["paused"]

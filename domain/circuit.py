@@ -6,13 +6,14 @@ the emails' streams; whoever folds them into a `Circuit` calls `seen` for each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum, unique
 from typing import assert_never
 
 from domain.failures import COUNTS_AS_ANSWER, COUNTS_AS_FAILURE, GIVES_PROBE_BACK, OPENS_AT_ONCE, FailureKind
 from domain.rate_limit import Window
+from domain.replace import replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

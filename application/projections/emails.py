@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
 from functools import reduce
@@ -13,6 +13,7 @@ from domain.circuit import CircuitEvent
 from domain.email.events import AttemptStarted
 from domain.email.evolve import evolve
 from domain.email.state import UNREQUESTED, Attempt, AttemptState, Email, End
+from domain.replace import replace
 
 
 @unique

@@ -8,7 +8,7 @@ configured, so that changing a rate needs no new counting.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from application.recorded import CIRCUIT_PREFIX, Recorded
@@ -18,6 +18,7 @@ from domain.circuit import evolve as evolve_circuit
 from domain.email.events import AttemptFailed, AttemptStarted, OutcomeUncertain, PartlySent, Sent
 from domain.failures import FailureKind
 from domain.rate_limit import UNITS, Rate, Window
+from domain.replace import replace
 from domain.routing import Blocked, Opening
 
 SERVICE = "service"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, assert_never
@@ -38,6 +37,7 @@ from domain.email.events import (
 )
 from domain.email.state import NO_TRIES, Attempt, AttemptState, Email, End, Recipient
 from domain.failures import FREE_OF_TRIES, RULES_OUT, FailureKind, Refusal
+from domain.replace import replace
 
 
 def evolve(email: Email, event: EmailEvent) -> Email:

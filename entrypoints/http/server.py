@@ -74,10 +74,16 @@ async def serve(
     """
     host, port = sock.getsockname()[:2]
     url = Listen(host, port).url(port)
-    server = _Server(_config(app), lambda: on_listening(url))
+
+    def listening() -> None:
+        service.logbook.info("serving", url=url, sends=service.worker is not None)
+        on_listening(url)
+
+    server = _Server(_config(app), listening)
     loop = asyncio.get_running_loop()
 
     def leave() -> None:
+        service.logbook.info("stopping")
         service.leave()  # no claims any more, while requests that came before are still answered
         server.leave()
 
@@ -90,6 +96,7 @@ async def serve(
             await server.serve(sockets=[sock])
         finally:
             await service.stop()
+            service.logbook.info("stopped")
     finally:
         for one in SIGNALS:
             loop.remove_signal_handler(one)

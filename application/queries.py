@@ -150,6 +150,8 @@ def with_next_at(row: StatusRow, gates: Mapping[str, Gate], settings: Settings, 
         at = max(at, until)
     elif found.chosen is None and found.until is not None:
         at = max(at, found.until)
+    elif found.chosen is None and all(one.reason != Blocked.AT_LIMIT for one in found.passed_over):
+        return replace(row, next_at=None)  # paused: an operator knows until when, and nobody else
     return replace(row, next_at=at)
 
 

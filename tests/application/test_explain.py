@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from adapters.providers.scripted import ScriptedProvider, parse_script
 from application.explain import Explanation, explain
+from application.projections.emails import Status
 from application.projections.gates import Gate, provider_gate
-from application.queries import why_it_waits
+from application.queries import StatusRow, why_it_waits, with_next_at
 from application.settings import ProviderSettings
 from domain.circuit import Circuit, Phase
 from domain.email.events import OnUncertain
@@ -89,6 +90,34 @@ def test_a_held_email_names_the_way_out() -> None:
 def test_what_an_email_waits_for_is_named(gate: Gate, why: str) -> None:
     """The provider, what keeps it, and until when."""
     assert why == why_it_waits(LANE, {gate.name: gate}, settings("one"), T0)
+
+
+@pytest.mark.parametrize(
+    ("gate", "next_at"),
+    [
+        (Gate(name="provider/one"), T0),
+        (Gate(name="provider/one", not_before=LATER), LATER),
+        (Gate(name="provider/one", open_attempts=16), T0),
+        (Gate(name="provider/one", circuit=Circuit(paused=True)), None),
+    ],
+)
+def test_when_something_happens_next_is_put_off_to_when_it_can(gate: Gate, next_at: datetime | None) -> None:
+    """A status row's `next_at`: due, but not before a provider may be free; unknown where an operator decides."""
+    row = StatusRow(
+        id="k",
+        email_id="e",
+        status=Status.QUEUED,
+        provider=None,
+        attempts=(),
+        recipients=("pending",),
+        requested_at=T0,
+        updated_at=T0,
+        route="default",
+        lane=str(LANE),
+        next_at=T0,
+    )
+
+    assert next_at == with_next_at(row, {gate.name: gate}, settings("one"), T0).next_at
 
 
 def test_a_rate_says_when_there_is_room_again() -> None:

@@ -93,14 +93,16 @@ COSTS: dict[str, Callable[[str, Sql, dict[str, Any]], int]] = {
 }
 
 
-@pytest.fixture(params=COSTS)
+@pytest.fixture(params=COSTS, scope="module")
 def costs(request: pytest.FixtureRequest) -> Costs:
-    """What a statement costs where few wait, and where many do."""
-    urls = [migrated_url(request.param, request) for _ in range(2 if request.param == "postgresql" else 1)]
+    """What a statement costs where few wait, and where many do. Nobody changes anything in them: made once."""
     if request.param == "sqlite":
         folder = request.getfixturevalue("tmp_path_factory").mktemp("queue")
-        urls.append(f"sqlite:///{folder}/stagepost.db")
-        migrate(urls[1])
+        urls = [f"sqlite:///{folder}/{name}.db" for name in ("few", "many")]
+        for url in urls:
+            migrate(url)
+    else:
+        urls = [migrated_url(request.param, request) for _ in range(2)]
     fill(urls[0], FEW)
     fill(urls[1], MANY)
     cost = COSTS[request.param]

@@ -71,11 +71,6 @@ def running_postgres() -> Iterator[PostgresServer]:
         return
     # A short path, as a Unix socket's may have 107 bytes; not pytest's tmp_path, which outlives the run.
     with tempfile.TemporaryDirectory(prefix="stagepost-pg-") as directory, own_server(Path(directory)) as own:
-        # It dies with the tests, and no test cuts the machine's power: a database is made and dropped twice as fast.
-        with psycopg.connect(own, autocommit=True) as connection:
-            for setting in ("fsync", "full_page_writes"):
-                connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
-            connection.execute("SELECT pg_reload_conf()")
         yield PostgresServer(make_url(own))
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from application.committer import Committer, Overloaded
 from application.identity import email_id_of, key_for_the_log, salted
 from application.ports import Clock, EventStore, Executor, Ids
-from application.projections.emails import Status
+from application.projections.emails import Status, folded
 from application.recorded import (
     Conflict,
     NewEvent,
@@ -23,7 +23,6 @@ from domain.content import Content
 from domain.email.commands import Circumstances, Request
 from domain.email.decide import decide
 from domain.email.events import EmailEvent, OnUncertain, Requested
-from domain.email.evolve import evolve
 from domain.email.state import UNREQUESTED
 from domain.errors import KeyErased
 
@@ -88,8 +87,8 @@ class Acceptor:
     async def accept(self, request: SendRequest) -> Receipt:
         """Record the request, or find it recorded already.
 
-        Raises Overloaded or QueueFull, StoreUnavailable, KeyMisused, KeyErased. After any of them but the last
-        two it is unknown to nobody: nothing was accepted.
+        Raises Overloaded or QueueFull (nothing was accepted), StoreUnavailable (it may have been, if a COMMIT was not
+        answered: asking again with the same key tells), KeyMisused, KeyErased.
         """
         if self._waiting >= self._settings.queue_max:
             raise QueueFull
@@ -158,10 +157,7 @@ class Acceptor:
         stored = (await self._executor(lambda: self._store.contents([email_id]))).get(email_id)
         if stored is None:
             raise KeyErased("What this id was used for is erased; use a new id.")
-        email = UNREQUESTED
-        for recorded in history[:1]:
-            assert isinstance(recorded.event, Requested)
-            email = evolve(email, recorded.event)
+        email = folded(history[:1]).email
         decide(self._command(request, key, stored.salt), email, Circumstances(now=self._clock.now()))
         return Receipt(id=key, email_id=email_id, status=_first_status(history[0]), replayed=True)
 

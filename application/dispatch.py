@@ -140,10 +140,10 @@ class Dispatcher:
             asked_at = self._clock.monotonic()
             done = await self._executor(lambda: self._store.transact(plan, decide))
             del self._finished[: len(finished)]
-            if not done.locked.lease_alive:
-                await self._lease.lost()
             self._logbook.recorded(done.recorded)
             self._start_all(done, asked_at)
+            if not done.locked.lease_alive:
+                await self._lease.lost()
         return self._until_next(done, shares, due)
 
     def leave(self) -> None:

@@ -138,7 +138,7 @@ def _tell(recorded: Recorded, before: EmailView) -> str:
             text = f"attempt {event.attempt} at {event.provider} has no known outcome: {_why(event)}"
             if event.resolve_by <= recorded.at:
                 return text
-            return text + f"; evidence is waited for until {_clock(event.resolve_by)}"
+            return text + f"; evidence is waited for until {clock(event.resolve_by)}"
         case DuplicateRiskAccepted() as event:
             return (
                 f"{event.by} took the risk of a duplicate ({event.why}) for attempt {_indexes(event.attempts)}"
@@ -155,9 +155,9 @@ def _tell(recorded: Recorded, before: EmailView) -> str:
         case Cancelled(by=by):
             return f"cancelled by {by}"
         case Rescheduled() as event:
-            return f"rescheduled by {event.by} to {_clock(event.send_at)}"
+            return f"rescheduled by {event.by} to {clock(event.send_at)}"
         case Redriven() as event:
-            return f"reopened by {event.by}; expires {_clock(event.expires_at)}"
+            return f"reopened by {event.by}; expires {clock(event.expires_at)}"
         case LateResultObserved() as event:
             what = "it was accepted" if event.kind is None else REASONS[event.kind]
             return f"the answer to attempt {event.attempt} at {event.provider} came late: {what} {event.code}".rstrip()
@@ -180,10 +180,10 @@ def _failed(event: Failed) -> str:
 
 def _requested(event: Requested) -> str:
     people = "1 recipient" if event.recipients == 1 else f"{event.recipients} recipients"
-    when = f", to be sent at {_clock(event.send_at)}" if event.send_at else ""
+    when = f", to be sent at {clock(event.send_at)}" if event.send_at else ""
     return (
         f"accepted for {people}{when}; route {event.route}, priority {event.priority.name.lower()}, "
-        f"expires {_clock(event.expires_at)}"
+        f"expires {clock(event.expires_at)}"
     )
 
 
@@ -223,16 +223,16 @@ def _next(view: EmailView, now: datetime, waits: str) -> str:
     if email.end is not None:
         return "nothing: this is its end"
     if email.held:
-        return f"it waits for an operator (stagepost retry), until it expires at {_clock(email.expires_at)}"
+        return f"it waits for an operator (stagepost retry), until it expires at {clock(email.expires_at)}"
     if email.open_attempt is not None:
         return f"the answer of {email.open_attempt.provider} to attempt {email.open_attempt.number}"
     if email.lane is not None and email.due_at is not None:
-        until = f"until it expires at {_clock(email.expires_at)}"
+        until = f"until it expires at {clock(email.expires_at)}"
         if email.due_at > now:
             return f"a try in {_length(email.due_at - now)}; it goes on {until}"
         return f"it is due, and waits for {waits or 'a worker'}, {until}"
     deadline = email.deadline_at
-    return f"evidence about attempt {_indexes(sorted(email.blocking))}, until {_clock(deadline or email.expires_at)}"
+    return f"evidence about attempt {_indexes(sorted(email.blocking))}, until {clock(deadline or email.expires_at)}"
 
 
 def _took(before: EmailView, attempt: int, at: datetime) -> str:
@@ -243,7 +243,8 @@ def _indexes(indexes: Iterable[int]) -> str:
     return ", ".join(map(str, indexes))
 
 
-def _clock(at: datetime) -> str:
+def clock(at: datetime) -> str:
+    """A time as people read it."""
     return at.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

@@ -30,6 +30,10 @@ Holds = Callable[[], frozenset[tuple[str, int]]]
 """The attempts (email id, number) that this worker has in its hands."""
 
 
+NO_LEASE = 0
+"""Tokens begin at 1."""
+
+
 class LeaseKeeper:
     """Keeps one lease alive, and takes over what other workers left when theirs ran out.
 
@@ -55,7 +59,7 @@ class LeaseKeeper:
         self._settings = settings
         self._logbook = logbook
         self._valid_until = float("-inf")
-        self.lease = Lease(worker=worker, token=0)
+        self.lease = Lease(worker=worker, token=NO_LEASE)
         self.steady = asyncio.Lock()
 
     def is_valid(self) -> bool:
@@ -116,8 +120,10 @@ class LeaseKeeper:
             self._logbook.alert(self._clock.now(), "worker_lost", worker=lease.worker, token=lease.token)
 
     async def release(self) -> None:
-        """Give the lease up, at the end of an orderly stop."""
+        """Give the lease up, if there is one, at the end of an orderly stop."""
         lease = self.lease
+        if lease.token == NO_LEASE:
+            return
         self._valid_until = float("-inf")
         await self._executor(lambda: self._store.release_lease(lease))
 

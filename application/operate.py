@@ -70,7 +70,8 @@ class Operator:
 
     async def _decide(self, ref: str, command: EmailCommand) -> Status:
         ids = candidates(ref)
-        kept = await self._executor(lambda: self._store.contents(ids))
+        needs = ids if isinstance(command, Retry) else ()
+        kept = await self._executor(lambda: self._store.contents(needs))
         seed = self._ids.chance()
         status = Status.QUEUED
 
@@ -81,7 +82,7 @@ class Operator:
                 raise NotRequested("There is no such email.")
             decisions = Decisions(locked, self._settings, self._ids, seed)
             decisions.email(email_id, command)
-            if isinstance(command, Retry) and decisions.units and email_id not in kept:
+            if needs and decisions.units and email_id not in kept:
                 raise KeyErased("The content of this email is erased; there is nothing left to send.")
             view = decisions.view(email_id)
             assert view is not None

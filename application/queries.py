@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from application.explain import PASSED, clock
 from application.projections.emails import Status
 from application.projections.gates import Gate, opening, openings, provider_gate, shared_room
 from application.settings import ProviderSettings, Settings
@@ -85,15 +86,6 @@ class StatusReader(Protocol):
         """Every gate as committed, by name."""
 
 
-WHY = {
-    Blocked.PAUSED: "paused",
-    Blocked.CIRCUIT_OPEN: "circuit open",
-    Blocked.AT_LIMIT: "at its limit",
-    Blocked.NOT_BEFORE: "asked for a pause",
-    Blocked.RULED_OUT: "refused this message",
-}
-
-
 def why_it_waits(lane: Lane, gates: Mapping[str, Gate], settings: Settings, now: datetime) -> str:
     """What keeps an email of this lane from its next attempt, provider by provider; empty: nothing does."""
     room, until = shared_room(gates, settings, lane.route, now)
@@ -105,14 +97,14 @@ def why_it_waits(lane: Lane, gates: Mapping[str, Gate], settings: Settings, now:
         return ""
     ends = {one.provider: one.until for one in seen}
     return ", ".join(
-        f"{one.provider} ({WHY[Blocked(one.reason)]}{_until(ends[one.provider])})"
+        f"{one.provider} ({PASSED[one.reason]}{_until(ends[one.provider])})"
         for one in found.passed_over
-        if one.reason in WHY
+        if one.reason != Blocked.BOUND_ELSEWHERE
     )
 
 
 def _until(at: datetime | None) -> str:
-    return "" if at is None else f" until {at:%Y-%m-%d %H:%M:%S} UTC"
+    return "" if at is None else f" until {clock(at)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

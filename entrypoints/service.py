@@ -20,7 +20,10 @@ from application.settings import Settings
 from application.supervise import Supervisor
 
 COUNT_EVERY_S = 1.0
-"""How old the number that `queue_max` is compared with may be."""
+"""How old the number that `queue_max` is compared with is, where counting is quick."""
+
+COUNT_SHARE = 0.02
+"""Of the time, at most so much is spent counting: with a million waiting a count takes a while."""
 
 TICK_AGE_MAX_S = 10.0
 """A worker whose last round ended longer ago than this is not working."""
@@ -85,12 +88,11 @@ class Service:
 
     async def stop(self) -> None:
         """Claim nothing more, let attempts end within the grace time, record them, and let go of everything."""
-        if self.worker is not None and "dispatcher" not in self.supervisor.dead:
-            await self._drain(self.worker)
-        await self.supervisor.stop()
         if self.worker is not None:
-            for provider in self.worker.providers:
-                await provider.close()
+            await self._drain(self.worker)
+        await self.supervisor.stop()  # the lease's task before the lease: it would get a new one
+        if self.worker is not None:
+            await self._release(self.worker)
         await self.close()
 
     async def readiness(self) -> Readiness:
@@ -120,14 +122,24 @@ class Service:
         drained = asyncio.gather(worker.dispatcher.drain(), self.supervisor.ended("dispatcher"))
         try:
             await asyncio.wait_for(drained, self.settings.grace.total_seconds() + STOPPING_MAX_S)
+        except TimeoutError:
+            self.logbook.error("not_drained")
+
+    async def _release(self, worker: Worker) -> None:
+        for provider in worker.providers:
+            await provider.close()
+        try:
             await worker.keeper.release()
-        except (TimeoutError, StoreUnavailable) as error:
-            self.logbook.error("not_drained", reason=type(error).__name__)
+        except StoreUnavailable as error:
+            self.logbook.error("lease_not_released", reason=str(error))
 
     async def _count(self) -> None:
+        took_s = 0.0
         while True:
-            await self.clock.sleep(COUNT_EVERY_S)
+            await self.clock.sleep(max(COUNT_EVERY_S, took_s / COUNT_SHARE))
+            asked_at = self.clock.monotonic()
             try:
                 await self.acceptor.count_waiting()
+                took_s = self.clock.monotonic() - asked_at
             except StoreUnavailable as error:
                 self.logbook.error("not_counted", reason=str(error))

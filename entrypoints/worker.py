@@ -35,23 +35,14 @@ async def _run(config: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     log = structlog.get_logger("stagepost")
-    await _start(service)
     try:
+        await service.start()
         log.info("worker_started")
         await _first(told, service)
         log.info("worker_stopping")
     finally:
         await service.stop()
     return 0 if told.is_set() else 1
-
-
-async def _start(service: Service) -> None:
-    try:
-        await service.start()
-    except BaseException:
-        await service.supervisor.stop()
-        await service.close()
-        raise
 
 
 async def _first(told: asyncio.Event, service: Service) -> None:

@@ -39,12 +39,14 @@ class Story:
     events: tuple[EmailEvent, ...] = ()
 
     def add(self, *events: EmailEvent) -> None:
+        """These follow."""
         for event in events:
             self.email = evolve(self.email, event)
         self.events += events
 
 
 def settle(story: Story, given: Circumstances) -> None:
+    """Add whatever follows by itself, until nothing does."""
     for _ in range(SETTLING_STEPS_MAX):
         event = _settlement(story.email, given)
         if event is None:

@@ -90,14 +90,13 @@ async def serve(
     for one in SIGNALS:
         loop.add_signal_handler(one, leave)
     try:
-        await _start(service, sock)
+        await service.start()
         _settle_memory()
-        try:
-            await server.serve(sockets=[sock])
-        finally:
-            await service.stop()
-            service.logbook.info("stopped")
+        await server.serve(sockets=[sock])
     finally:
+        sock.close()
+        await service.stop()
+        service.logbook.info("stopped")
         for one in SIGNALS:
             loop.remove_signal_handler(one)
     return 0
@@ -160,16 +159,6 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=CLOSING_MAX_S,
     )
-
-
-async def _start(service: Service, sock: socket.socket) -> None:
-    try:
-        await service.start()
-    except BaseException:
-        sock.close()
-        await service.supervisor.stop()
-        await service.close()
-        raise
 
 
 def _settle_memory() -> None:

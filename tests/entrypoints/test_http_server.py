@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
@@ -164,6 +164,29 @@ def slow(seconds: float) -> Callable[[ASGIApp], ASGIApp]:
         return waiting
 
     return wrap
+
+
+async def test_after_the_signal_nothing_more_is_claimed() -> None:
+    """Not even while requests that came before are still answered: the worker hears of it at once."""
+    left: list[bool] = []
+
+    class Leaving(Service):
+        def leave(self) -> None:
+            left.append(True)
+
+    def watched(service: Service) -> Service:
+        return Leaving(**{field.name: getattr(service, field.name) for field in fields(service)})
+
+    async with served(wrap=slow(1.0), change=watched) as one:
+        asked = asyncio.create_task(one.ask(SEND))
+        await asyncio.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0.1)
+        heard, answered = list(left), asked.done()
+        await asked
+
+    assert [True] == heard
+    assert not answered
 
 
 async def test_an_open_request_is_still_answered() -> None:

@@ -314,6 +314,11 @@ def test_a_header_that_is_not_the_client_s_is_refused(name: str) -> None:
     assert [f"headers.{name}"] == list(errors(headers={name: "x"}))
 
 
+def test_a_header_is_named_once() -> None:
+    """Capitals make no other header of it (RFC 5322 §1.2.2): which of the two did the client mean?"""
+    assert ["headers"] == list(errors(headers={"X-Team": "a", "x-team": "b"}))
+
+
 def test_headers_are_bounded() -> None:
     """A word that can't be folded, too many, too much of them."""
     assert ["headers.X-A"] == list(errors(headers={"X-A": "x" * 999}))

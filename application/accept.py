@@ -22,9 +22,10 @@ from application.settings import Settings
 from domain.content import Content
 from domain.email.commands import Circumstances, Request
 from domain.email.decide import decide
-from domain.email.events import EmailEvent, OnUncertain, Requested
+from domain.email.events import EmailEvent, Requested
 from domain.email.state import UNREQUESTED
 from domain.errors import KeyErased
+from domain.routing import OnUncertain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,7 @@ class Acceptor:
             sender_domain=domain,
             route=route.name,
             expires_after=request.expires_after or route.expires_after or self._settings.retry.expires_after,
-            on_uncertain=request.on_uncertain or self._settings.on_uncertain,
+            on_uncertain=request.on_uncertain or route.on_uncertain or self._settings.on_uncertain,
             priority=route.priority,
             tags=request.tags,
             tenant=request.tenant,

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from domain.circuit import CircuitPolicy
-from domain.email.events import OnUncertain
 from domain.rate_limit import Rate
 from domain.retry import RetryPolicy
-from domain.routing import Route
+from domain.routing import OnUncertain, Route
 
 DEFAULT_ROUTE = "default"
 

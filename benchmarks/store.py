@@ -30,8 +30,8 @@ from application.ports import Locked, Plan, Share, Waiting
 from application.projections.emails import project, view_of
 from application.recorded import NewEvent, Recorded, StoredContent, StreamAppend, Unit, email_stream
 from domain.content import Address, Content
-from domain.email.events import AttemptStarted, OnUncertain, Requested, Sent
-from domain.routing import Lane, Priority
+from domain.email.events import AttemptStarted, Requested, Sent
+from domain.routing import Lane, OnUncertain, Priority
 from tests.postgres import own_server
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

@@ -26,15 +26,25 @@ class OnLimit(StrEnum):
     OVERFLOW = "overflow"
 
 
+@unique
+class OnUncertain(StrEnum):
+    """What to do once nothing more can be learnt about an attempt that may have been accepted."""
+
+    RETRY = "retry"
+    HOLD = "hold"
+    FAIL = "fail"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Which providers, in which order. `expires_after` and `priority` stand in for the general ones."""
+    """Which providers, in which order. `expires_after`, `priority` and `on_uncertain` stand in for the general ones."""
 
     name: str
     providers: tuple[str, ...]
     on_limit: OnLimit = OnLimit.WAIT
     priority: Priority = Priority.NORMAL
     expires_after: timedelta | None = None
+    on_uncertain: OnUncertain | None = None
     match_tag: str | None = None
     match_from_domain: str | None = None
 

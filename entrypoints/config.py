@@ -280,6 +280,7 @@ def _route(name: str, route: RouteConfig) -> Route:
         on_limit=route.on_limit,
         priority=route.priority,
         expires_after=route.expires_after,
+        on_uncertain=route.on_uncertain,
         match_tag=None if route.match is None else route.match.tag,
         match_from_domain=None if route.match is None else route.match.from_domain,
     )

@@ -16,9 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from domain.email.events import OnUncertain
 from domain.rate_limit import Rate
-from domain.routing import OnLimit, Priority
+from domain.routing import OnLimit, OnUncertain, Priority
 from entrypoints.addresses import BadAddress, parse_domain
 from entrypoints.config_source import EnvText, Place, Secret, quoted, suggestion
 from entrypoints.config_values import mapping, parsed, table, text, texts, whole
@@ -173,6 +172,7 @@ class RouteConfig:
     on_limit: OnLimit = OnLimit.WAIT
     expires_after: timedelta | None = None
     priority: Priority = Priority.NORMAL
+    on_uncertain: OnUncertain | None = None
     rate: tuple[Rate, ...] = ()
 
 

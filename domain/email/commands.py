@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from domain.email.events import Feedback, OnUncertain
+from domain.email.events import Feedback
 from domain.failures import Outcome
 from domain.retry import RetryPolicy
-from domain.routing import OnLimit, Opening, Priority
+from domain.routing import OnLimit, OnUncertain, Opening, Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,16 +11,7 @@ from datetime import datetime
 from enum import StrEnum, unique
 
 from domain.failures import FailureKind, Refusal
-from domain.routing import PassedOver, Priority
-
-
-@unique
-class OnUncertain(StrEnum):
-    """What to do once nothing more can be learnt about an attempt that may have been accepted."""
-
-    RETRY = "retry"
-    HOLD = "hold"
-    FAIL = "fail"
+from domain.routing import OnUncertain, PassedOver, Priority
 
 
 @unique

@@ -6,20 +6,12 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from domain.email.commands import Circumstances
-from domain.email.events import (
-    DuplicateRiskAccepted,
-    EmailEvent,
-    Failed,
-    FailReason,
-    Held,
-    HoldReason,
-    OnUncertain,
-    Sent,
-)
+from domain.email.events import DuplicateRiskAccepted, EmailEvent, Failed, FailReason, Held, HoldReason, Sent
 from domain.email.evolve import evolve
 from domain.email.outcomes import retry_at
 from domain.email.state import Email
 from domain.failures import FailureKind, Refusal
+from domain.routing import OnUncertain
 
 CRASHES_MAX = 3
 """An email that took so many workers with it waits for an operator."""

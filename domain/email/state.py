@@ -9,13 +9,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum, unique
 from types import MappingProxyType
 
-from domain.email.events import (
-    FailReason,
-    HoldReason,
-    OnUncertain,
-)
+from domain.email.events import FailReason, HoldReason
 from domain.failures import FailureKind
-from domain.routing import Lane, Priority
+from domain.routing import Lane, OnUncertain, Priority
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 NO_TRIES: Mapping[str, int] = MappingProxyType({})

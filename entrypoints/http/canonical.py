@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from domain.content import Address, Attachment, Content
-from domain.email.events import OnUncertain
+from domain.routing import OnUncertain
 
 Mailbox = tuple[str, str]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 from adapters.providers.scripted import ScriptedProvider, parse_script
@@ -14,7 +15,6 @@ from domain.email.events import (
     Failed,
     FailReason,
     HoldReason,
-    OnUncertain,
     OutcomeUncertain,
     PartlySent,
     ProviderSwitched,
@@ -24,6 +24,7 @@ from domain.email.events import (
 from domain.email.state import End
 from domain.failures import FailureKind
 from domain.rate_limit import Rate
+from domain.routing import OnUncertain, Route
 from tests.application.world import World, settings
 from tests.support.virtual import T0, VirtualClock, run_virtually
 
@@ -142,6 +143,27 @@ def test_with_hold_a_lost_answer_waits_for_an_operator() -> None:
         await world.ended(held.email_id)
         (risk,) = [one for one in world.events(held.email_id) if isinstance(one, DuplicateRiskAccepted)]
         assert "ops" == risk.by
+
+    run_virtually(main)
+
+
+def test_who_asks_and_the_route_come_before_the_general_policy() -> None:
+    """A route's policy stands in for the configured one, and a request's for both."""
+
+    async def main(clock: VirtualClock) -> None:
+        route = Route(
+            name="invoices", providers=("one",), match_tag="invoice", on_uncertain=OnUncertain.HOLD
+        )
+        configured = settings("one", on_uncertain=OnUncertain.FAIL)
+        configured = replace(configured, routes={**configured.routes, "invoices": route})
+        world = World(clock, configured, {"one": scripted("one", clock)})
+        general = await world.send("a")
+        of_its_route = await world.send("b", tags=("invoice",))
+        its_own = await world.send("c", tags=("invoice",), on_uncertain=OnUncertain.RETRY)
+
+        assert [OnUncertain.FAIL, OnUncertain.HOLD, OnUncertain.RETRY] == [
+            world.view(one.email_id).email.on_uncertain for one in (general, of_its_route, its_own)
+        ]
 
     run_virtually(main)
 

@@ -14,9 +14,8 @@ from application.projections.gates import Gate, provider_gate
 from application.queries import StatusRow, why_it_waits, with_next_at
 from application.settings import ProviderSettings
 from domain.circuit import Circuit, Phase
-from domain.email.events import OnUncertain
 from domain.rate_limit import Rate
-from domain.routing import Lane
+from domain.routing import Lane, OnUncertain
 from tests.application.world import World, settings
 from tests.support.virtual import T0, VirtualClock, run_virtually
 

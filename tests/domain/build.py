@@ -17,7 +17,6 @@ from domain.email.events import (
     Failed,
     FailReason,
     LateResultObserved,
-    OnUncertain,
     OutcomeUncertain,
     PartlySent,
     Redriven,
@@ -30,7 +29,7 @@ from domain.email.state import Email, provider_key
 from domain.errors import Refused
 from domain.failures import FailureKind, Outcome, Refusal
 from domain.retry import RetryPolicy
-from domain.routing import Blocked, OnLimit, Opening, PassedOver, Priority
+from domain.routing import Blocked, OnLimit, OnUncertain, Opening, PassedOver, Priority
 
 T0 = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 EMAIL_ID = "0195-email"

@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable
 from datetime import timedelta
 
-from domain.email.events import Bounced, Delivered, OnUncertain
+from domain.email.events import Bounced, Delivered
 from domain.failures import FailureKind
 from domain.retry import RetryPolicy
-from domain.routing import Blocked, OnLimit
+from domain.routing import Blocked, OnLimit, OnUncertain
 from tests.domain.fake_provider import FakeProvider, Reaction
 from tests.domain.world import World
 

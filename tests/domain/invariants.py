@@ -12,12 +12,12 @@ from domain.email.events import (
     DuplicateRiskAccepted,
     Failed,
     FailReason,
-    OnUncertain,
     Redriven,
     Sent,
 )
 from domain.email.state import Attempt, Recipient
 from domain.failures import FailureKind
+from domain.routing import OnUncertain
 
 if TYPE_CHECKING:
     from tests.domain.world import World

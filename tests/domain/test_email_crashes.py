@@ -1,9 +1,10 @@
 """Workers that die: an email that took three of them with it waits for an operator."""
 
 from domain.email.commands import LoseAttempt, Retry, Tick
-from domain.email.events import EmailEvent, FailReason, Held, HoldReason, OnUncertain
+from domain.email.events import EmailEvent, FailReason, Held, HoldReason
 from domain.errors import MayHaveBeenSent
 from domain.failures import FailureKind, Unanswered
+from domain.routing import OnUncertain
 from tests.domain.build import (
     EXPIRY,
     KEY_TTL,

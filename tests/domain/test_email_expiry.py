@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from domain.email.commands import Tick
-from domain.email.events import Cancelled, EmailEvent, FailReason, Held, HoldReason, OnUncertain, Rescheduled
+from domain.email.events import Cancelled, EmailEvent, FailReason, Held, HoldReason, Rescheduled
 from domain.email.state import End
 from domain.failures import Accepted, FailureKind, NotAccepted
-from domain.routing import Blocked
+from domain.routing import Blocked, OnUncertain
 from tests.domain.build import (
     EXPIRY,
     LIFETIME,

@@ -15,13 +15,13 @@ from domain.email.events import (
     Feedback,
     Held,
     HoldReason,
-    OnUncertain,
     Opened,
     Unsubscribed,
 )
 from domain.email.state import AttemptState, End, Recipient
 from domain.errors import NoSuchAttempt
 from domain.failures import FailureKind, NotAccepted, Unanswered
+from domain.routing import OnUncertain
 from tests.domain.build import (
     KEY_TTL,
     KEYED,

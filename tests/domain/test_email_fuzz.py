@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from domain.email.events import Clicked, Delivered, OnUncertain
+from domain.email.events import Clicked, Delivered
 from domain.failures import FailureKind
 from domain.retry import RetryPolicy
-from domain.routing import Blocked, OnLimit
+from domain.routing import Blocked, OnLimit, OnUncertain
 from tests.domain.driver import KEY_TTLS, NAMES, REFUSALS, TIMES_S, drive, reaction
 from tests.domain.fake_provider import FakeProvider, Reaction
 from tests.domain.world import World

@@ -3,10 +3,11 @@
 import pytest
 
 from domain.email.commands import RecordOutcome, Tick
-from domain.email.events import Cancelled, EmailEvent, FailReason, Held, HoldReason, OnUncertain
+from domain.email.events import Cancelled, EmailEvent, FailReason, Held, HoldReason
 from domain.email.state import AttemptState, End, Recipient
 from domain.errors import NoSuchAttempt
 from domain.failures import Accepted, FailureKind, NotAccepted, Unanswered
+from domain.routing import OnUncertain
 from tests.domain.build import (
     EXPIRY,
     KEY_TTL,

@@ -6,15 +6,7 @@ from datetime import timedelta
 import pytest
 
 from domain.email.commands import Cancel, Reschedule, Retry, Tick
-from domain.email.events import (
-    Cancelled,
-    EmailEvent,
-    FailReason,
-    Held,
-    HoldReason,
-    OnUncertain,
-    Rescheduled,
-)
+from domain.email.events import Cancelled, EmailEvent, FailReason, Held, HoldReason, Rescheduled
 from domain.email.evolve import evolve
 from domain.email.state import End
 from domain.errors import (
@@ -26,6 +18,7 @@ from domain.errors import (
     Refused,
 )
 from domain.failures import FailureKind
+from domain.routing import OnUncertain
 from tests.domain.build import (
     EXPIRY,
     LIFETIME,

@@ -16,11 +16,11 @@ from domain.email.commands import (
     Retry,
     Tick,
 )
-from domain.email.events import Delivered, OnUncertain
+from domain.email.events import Delivered
 from domain.email.state import Email
 from domain.errors import KeyMisused, NoSuchAttempt, NotRequested
 from domain.failures import Accepted
-from domain.routing import Lane, Priority
+from domain.routing import Lane, OnUncertain, Priority
 from tests.domain.build import EXPIRY, LIFETIME, START, T0, at, given, outcome, requested, started
 
 REQUEST = Request(

@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 
 from domain.email.commands import LoseAttempt, Retry, Tick
-from domain.email.events import EmailEvent, FailReason, Held, HoldReason, OnUncertain
+from domain.email.events import EmailEvent, FailReason, Held, HoldReason
 from domain.email.state import AttemptState
 from domain.errors import MayHaveBeenSent
 from domain.failures import Accepted, FailureKind, NotAccepted, Unanswered
-from domain.routing import Blocked, Lane
+from domain.routing import Blocked, Lane, OnUncertain
 from tests.domain.build import (
     BOTH,
     EXPIRY,

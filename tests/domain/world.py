@@ -35,7 +35,6 @@ from domain.email.events import (
     FailReason,
     Feedback,
     LateResultObserved,
-    OnUncertain,
     OutcomeUncertain,
     PartlySent,
     Redriven,
@@ -47,7 +46,7 @@ from domain.email.state import Email, End, Recipient
 from domain.errors import Refused
 from domain.failures import RULES_OUT, FailureKind, NotAccepted, Outcome
 from domain.retry import RetryPolicy
-from domain.routing import Blocked, OnLimit, Opening, walk
+from domain.routing import Blocked, OnLimit, OnUncertain, Opening, walk
 from tests.domain.fake_provider import FakeProvider, Reaction
 from tests.domain.invariants import Broken, check, check_backoff, check_copies, check_ends
 

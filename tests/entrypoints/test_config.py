@@ -12,10 +12,9 @@ import pytest
 from application.settings import ProviderSettings, Settings
 from domain.circuit import CircuitPolicy
 from domain.content import Address
-from domain.email.events import OnUncertain
 from domain.rate_limit import Rate
 from domain.retry import RetryPolicy
-from domain.routing import OnLimit, Priority, Route
+from domain.routing import OnLimit, OnUncertain, Priority, Route
 from entrypoints.config import Config, ConfigError, dev_config, load_config
 from entrypoints.config_schema import (
     Limits,
@@ -129,6 +128,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         on_limit = "overflow"
         expires_after = "2m"
         priority = "high"
+        on_uncertain = "hold"
         rate = "3/s"
         """,
     )
@@ -166,6 +166,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             on_limit=OnLimit.OVERFLOW,
             expires_after=timedelta(minutes=2),
             priority=Priority.HIGH,
+            on_uncertain=OnUncertain.HOLD,
             rate=(Rate.parse("3/s"),),
         )
     }
@@ -184,6 +185,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
                 on_limit=OnLimit.OVERFLOW,
                 priority=Priority.HIGH,
                 expires_after=timedelta(minutes=2),
+                on_uncertain=OnUncertain.HOLD,
                 match_tag="otp",
                 match_from_domain="xn--bcher-kva.example",
             ),

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from adapters.compose import compose
 from application.accept import SendRequest
 from domain.content import Address
-from domain.email.events import OnUncertain
+from domain.routing import OnUncertain
 from entrypoints.http.intake import Intake
 from entrypoints.http.problems import ERRORS_MAX, Errors, Problem
 from entrypoints.http.wire import _slowly, decode_send

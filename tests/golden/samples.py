@@ -29,7 +29,6 @@ from domain.email.events import (
     Held,
     HoldReason,
     LateResultObserved,
-    OnUncertain,
     Opened,
     OutcomeUncertain,
     PartlySent,
@@ -43,7 +42,7 @@ from domain.email.events import (
     Unsubscribed,
 )
 from domain.failures import FailureKind, Refusal
-from domain.routing import PassedOver, Priority
+from domain.routing import OnUncertain, PassedOver, Priority
 
 T0 = datetime(2026, 2, 28, 23, 59, 59, 123456, tzinfo=UTC)
 LATER = T0 + timedelta(minutes=2)

@@ -15,9 +15,9 @@ import pytest
 
 from adapters import codec
 from application.recorded import Event
-from domain.email.events import FailReason, HoldReason, OnUncertain, SwitchReason
+from domain.email.events import FailReason, HoldReason, SwitchReason
 from domain.failures import FailureKind
-from domain.routing import Priority
+from domain.routing import OnUncertain, Priority
 from tests.golden.samples import SAMPLES
 
 FOLDER = Path(__file__).parent / "events"

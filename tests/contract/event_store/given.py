@@ -19,16 +19,9 @@ from application.recorded import (
     email_stream,
 )
 from domain.content import Address, Attachment, Content
-from domain.email.events import (
-    AttemptFailed,
-    AttemptStarted,
-    OnUncertain,
-    Requested,
-    Rescheduled,
-    Sent,
-)
+from domain.email.events import AttemptFailed, AttemptStarted, Requested, Rescheduled, Sent
 from domain.failures import FailureKind
-from domain.routing import Lane, Priority
+from domain.routing import Lane, OnUncertain, Priority
 
 T0 = datetime(2026, 11, 24, 8, 0, 0, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

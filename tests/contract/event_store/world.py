@@ -33,7 +33,6 @@ from domain.email.events import (
     AttemptStarted,
     Bounced,
     Delivered,
-    OnUncertain,
     OutcomeUncertain,
     PartlySent,
     Sent,
@@ -42,7 +41,7 @@ from domain.email.state import AttemptState
 from domain.errors import Refused
 from domain.failures import Accepted, FailureKind, NotAccepted, Outcome, Refusal, Unanswered
 from domain.rate_limit import Rate
-from domain.routing import OnLimit, Priority, Route
+from domain.routing import OnLimit, OnUncertain, Priority, Route
 from tests.contract.event_store.given import ManualClock, an_id, content_of
 
 CLOSING = AttemptFailed | PartlySent | Sent | OutcomeUncertain

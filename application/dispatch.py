@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -70,9 +70,13 @@ class Dispatcher:
         providers: Mapping[str, Provider],
         lease: LeaseKeeper,
         logbook: Logbook,
+        observe: Callable[[Sequence[Recorded]], None],
         poll_s: float,
     ) -> None:
-        """`poll_s`: how often the queue is looked at without any hint; other processes give none."""
+        """`observe` is told of all that this worker recorded.
+
+        `poll_s`: how often the queue is looked at without any hint; other processes give none.
+        """
         self._poll_s = poll_s
         self._store = store
         self._executor = executor
@@ -82,6 +86,7 @@ class Dispatcher:
         self._providers = providers
         self._lease = lease
         self._logbook = logbook
+        self._observe = observe
         self._awake = asyncio.Event()
         self._finished: list[_Finished] = []
         self._in_flight: dict[tuple[str, int], asyncio.Task[None]] = {}
@@ -140,7 +145,7 @@ class Dispatcher:
             asked_at = self._clock.monotonic()
             done = await self._executor(lambda: self._store.transact(plan, decide))
             del self._finished[: len(finished)]
-            self._logbook.recorded(done.recorded)
+            self._observe(done.recorded)
             self._start_all(done, asked_at)
             if not done.locked.lease_alive:
                 await self._lease.lost()

@@ -21,7 +21,7 @@ from application.ports import (
     Plan,
     StoreUnavailable,
 )
-from application.recorded import Unit
+from application.recorded import Recorded, Unit
 from application.settings import Settings
 from domain.email.commands import LoseAttempt, RecordOutcome
 from domain.failures import FailureKind, NotAccepted
@@ -50,7 +50,9 @@ class LeaseKeeper:
         ids: Ids,
         settings: Settings,
         logbook: Logbook,
+        observe: Callable[[Sequence[Recorded]], None],
     ) -> None:
+        """`observe` is told of all that is recorded here."""
         self._worker = worker
         self._store = store
         self._executor = executor
@@ -58,6 +60,7 @@ class LeaseKeeper:
         self._ids = ids
         self._settings = settings
         self._logbook = logbook
+        self._observe = observe
         self._valid_until = float("-inf")
         self.lease = Lease(worker=worker, token=NO_LEASE)
         self.steady = asyncio.Lock()
@@ -130,7 +133,7 @@ class LeaseKeeper:
     async def _take_over(self, plan: Plan, decide: Callable[[Plan, float, Locked], Sequence[Unit]]) -> int:
         decision = partial(decide, plan, self._ids.chance())
         done = await self._executor(lambda: self._store.transact(plan, decision))
-        self._logbook.recorded(done.recorded)
+        self._observe(done.recorded)
         return len(done.locked.taken_over)
 
     def _lost(self, plan: Plan, seed: float, locked: Locked) -> Sequence[Unit]:

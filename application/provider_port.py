@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from domain.content import Content
-from domain.failures import Outcome
+from domain.failures import Accepted, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,18 @@ class Submission:
 
 class ProviderUnfit(Exception):
     """`check` failed: the provider can't be reached or does not let us in. The message says what to do."""
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """A provider that can be asked what became of an attempt whose answer was lost."""
+
+    async def find(self, submission: Submission) -> Accepted | None:
+        """Its acceptance of an earlier `send` of this very submission (email, recipients, provider key).
+
+        None: it knows of none yet, or did not answer, and neither is evidence of anything. Never raises but for
+        cancellation, and returns within a bounded time of its own.
+        """
 
 
 class Provider(Protocol):

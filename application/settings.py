@@ -16,7 +16,10 @@ DEFAULT_ROUTE = "default"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
-    """What deciding needs to know of a provider. `rates`: all of them hold. `concurrency`: open attempts."""
+    """What deciding needs to know of a provider. `rates`: all of them hold. `concurrency`: open attempts.
+
+    `feedback`: it tells us later what became of an email; `lookup`: it can be asked.
+    """
 
     name: str
     type: str
@@ -24,6 +27,7 @@ class ProviderSettings:
     concurrency: int = 16
     key_ttl: timedelta | None = None
     feedback: bool = False
+    lookup: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

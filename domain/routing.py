@@ -80,7 +80,7 @@ class Opening:
 
     `blocked` is None where an attempt may start, with this circuit `epoch` and, half-open, as `probe`.
     `until` is when the block ends by itself, if that is known. `key_ttl`: how long the provider honours an
-    idempotency key. `feedback`: it will tell us later what became of an email.
+    idempotency key. `tells`: what became of an email can be learnt later, by its feedback or by asking.
     """
 
     provider: str
@@ -89,7 +89,7 @@ class Opening:
     epoch: int = 0
     probe: int | None = None
     key_ttl: timedelta | None = None
-    feedback: bool = False
+    tells: bool = False
 
 
 @dataclass(frozen=True, slots=True)

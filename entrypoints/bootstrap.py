@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from adapters.clock import SystemClock, SystemIds, Threads
@@ -21,9 +21,10 @@ from application.committer import Committer
 from application.dispatch import Dispatcher
 from application.lease import LeaseKeeper
 from application.logbook import Logbook
+from application.lookups import Lookups
 from application.operate import Operator
 from application.ports import StoreUnavailable
-from application.provider_port import Provider
+from application.provider_port import Provider, Searchable
 from application.reading import Reader
 from application.recorded import Recorded
 from application.supervise import Supervisor
@@ -106,6 +107,25 @@ def open_service(config: Config, *, worker: bool) -> Service:
     sending: Worker | None = None
     if worker:
         providers = {name: make_provider(config, name) for name in config.providers}
+        lookups = Lookups(
+            store=store,
+            executor=threads,
+            clock=clock,
+            ids=ids,
+            settings=settings,
+            providers={
+                name: one
+                for name, one in providers.items()
+                if settings.providers[name].lookup and isinstance(one, Searchable)
+            },
+            logbook=logbook,
+            wake=wake,
+        )
+
+        def observe(events: Sequence[Recorded]) -> None:
+            logbook.recorded(events)
+            lookups.observe(events)
+
         keeper = LeaseKeeper(
             worker=worker_name(),
             store=store,
@@ -114,6 +134,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
             ids=ids,
             settings=settings,
             logbook=logbook,
+            observe=observe,
         )
         dispatcher = Dispatcher(
             store=store,
@@ -124,12 +145,14 @@ def open_service(config: Config, *, worker: bool) -> Service:
             providers=providers,
             lease=keeper,
             logbook=logbook,
+            observe=observe,
             poll_s=POLL_ALONE_S if exclusive else POLL_SHARED_S,
         )
         wakers.append(dispatcher.wake)
         sending = Worker(
             dispatcher=dispatcher,
             keeper=keeper,
+            lookups=lookups,
             providers=tuple(providers.values()),
             recover_all=exclusive,
         )

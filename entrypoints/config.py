@@ -22,6 +22,7 @@ from entrypoints.config_schema import (
     ProviderConfig,
     Retention,
     RouteConfig,
+    ScriptedConfig,
     SmtpConfig,
     Uncertain,
     Worker,
@@ -270,6 +271,7 @@ def _provider_settings(name: str, provider: ProviderConfig) -> ProviderSettings:
         rates=provider.rate,
         concurrency=provider.concurrency,
         feedback=provider.feedback,
+        lookup=isinstance(provider, ScriptedConfig) and provider.lookup,
     )
 
 

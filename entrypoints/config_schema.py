@@ -119,11 +119,15 @@ class SandboxConfig(AnyProvider):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptedConfig(AnyProvider):
-    """Sends nothing and answers as told, one step of the `script` per attempt: to rehearse outages."""
+    """Sends nothing and answers as told, one step of the `script` per attempt: to rehearse outages.
+
+    `lookup`: it can be asked what became of an attempt whose answer was lost.
+    """
 
     type: ClassVar[str] = "scripted"
 
     script: Annotated[tuple[str, ...], texts] = ("accept",)
+    lookup: bool = False
 
 
 ProviderConfig = SmtpConfig | SandboxConfig | ScriptedConfig

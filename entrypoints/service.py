@@ -12,6 +12,7 @@ from application.committer import Committer
 from application.dispatch import Dispatcher
 from application.lease import LeaseKeeper
 from application.logbook import Logbook
+from application.lookups import Lookups
 from application.operate import Operator
 from application.ports import Clock, EventStore, Executor, StoreUnavailable
 from application.provider_port import Provider
@@ -46,6 +47,7 @@ class Worker:
 
     dispatcher: Dispatcher
     keeper: LeaseKeeper
+    lookups: Lookups
     providers: tuple[Provider, ...]
     recover_all: bool
     """Whoever holds the database alone knows that every lease found at start belongs to the dead."""
@@ -126,6 +128,7 @@ class Service:
             self.logbook.error("not_drained")
 
     async def _release(self, worker: Worker) -> None:
+        await worker.lookups.close()
         for provider in worker.providers:
             await provider.close()
         try:

@@ -97,7 +97,7 @@ class ScriptedProvider:
         self._sleep = sleep
         self._now = now or (lambda: 0.0)
         self._calls = 0
-        self._kept: dict[str, tuple[float, Outcome]] = {}
+        self._kept: dict[str, tuple[float, Accepted]] = {}
         self._closed = False
         self.received: list[Received] = []
 
@@ -146,6 +146,11 @@ class ScriptedProvider:
                 detail="scripted: the answer was lost", refused=outcome.refused, deferred=outcome.deferred
             )
         return outcome
+
+    async def find(self, submission: Submission) -> Accepted | None:
+        """What it took under this key, if it did."""
+        kept = self._kept.get(submission.provider_key)
+        return kept[1] if kept is not None and not self._closed else None
 
     async def check(self) -> str:
         """What the next call will find."""

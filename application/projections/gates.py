@@ -158,7 +158,7 @@ def opening(gate: Gate, provider: ProviderSettings, policy: CircuitPolicy, now: 
         epoch=circuit.epoch,
         probe=(1 if fresh else circuit.granted + 1) if half_open else None,
         key_ttl=provider.key_ttl,
-        feedback=provider.feedback,
+        tells=provider.feedback or provider.lookup,
     )
 
 

@@ -153,7 +153,7 @@ def _refused_everywhere(email: Email, given: Circumstances) -> bool:
 
 
 def _unanswered(attempt: Attempt, outcome: Unanswered, email: Email, given: Circumstances) -> EmailEvent:
-    """There is only something to wait for where the same key may be tried again, or feedback is expected."""
+    """There is only something to wait for where the same key may be tried again, or the provider tells later."""
     uncertain = OutcomeUncertain(
         attempt=attempt.number,
         provider=attempt.provider,
@@ -173,7 +173,7 @@ def _unanswered(attempt: Attempt, outcome: Unanswered, email: Email, given: Circ
     again = next_try(given.retry, tries=after.tries, chance=given.chance, now=given.now, retry_after_s=None)
     if after.bound is not None and attempt.key_until is not None and again < attempt.key_until:
         return replace(uncertain, retry_at=again, resolve_by=min(resolve_by, attempt.key_until))
-    if any(one.provider == attempt.provider and one.feedback for one in given.openings):
+    if any(one.provider == attempt.provider and one.tells for one in given.openings):
         return replace(uncertain, resolve_by=resolve_by)
     return uncertain
 

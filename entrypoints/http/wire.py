@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from domain.routing import OnUncertain
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 
+from domain.routing import OnUncertain
 from entrypoints.config_source import suggestion
 from entrypoints.http.problems import Errors, Problem
 

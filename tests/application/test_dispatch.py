@@ -151,9 +151,7 @@ def test_who_asks_and_the_route_come_before_the_general_policy() -> None:
     """A route's policy stands in for the configured one, and a request's for both."""
 
     async def main(clock: VirtualClock) -> None:
-        route = Route(
-            name="invoices", providers=("one",), match_tag="invoice", on_uncertain=OnUncertain.HOLD
-        )
+        route = Route(name="invoices", providers=("one",), match_tag="invoice", on_uncertain=OnUncertain.HOLD)
         configured = settings("one", on_uncertain=OnUncertain.FAIL)
         configured = replace(configured, routes={**configured.routes, "invoices": route})
         world = World(clock, configured, {"one": scripted("one", clock)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from application.committer import Committer
 from application.dispatch import Dispatcher
 from application.lease import LeaseKeeper
 from application.logbook import Logbook
+from application.lookups import Lookups
 from application.operate import Operator
 from application.ports import EventStore
 from application.projections import emails
@@ -87,6 +88,16 @@ class World:
             logbook=self.logbook,
             wake=self._wake,
         )
+        self.lookups = Lookups(
+            store=self.store,
+            executor=inline,
+            clock=clock,
+            ids=self.ids,
+            settings=configured,
+            providers={name: one for name, one in providers.items() if configured.providers[name].lookup},
+            logbook=self.logbook,
+            wake=self._wake,
+        )
         self.workers: dict[str, Dispatcher] = {}
         self.supervisor.start("committer", self.committer.run())
 
@@ -99,6 +110,7 @@ class World:
             "ids": self.ids,
             "settings": self.settings,
             "logbook": self.logbook,
+            "observe": self._observed,
         }
         keeper = LeaseKeeper(worker=name, **common)
         dispatcher = Dispatcher(providers=self.providers, lease=keeper, poll_s=5.0, **common)
@@ -154,6 +166,10 @@ class World:
     def _committed(self, events: Iterable[Recorded]) -> None:
         self.logbook.recorded(events)
         self._wake()
+
+    def _observed(self, events: Sequence[Recorded]) -> None:
+        self.logbook.recorded(events)
+        self.lookups.observe(events)
 
     def _wake(self) -> None:
         for dispatcher in self.workers.values():

@@ -298,7 +298,7 @@ def free(
     probe: int | None = None,
 ) -> Opening:
     """A provider that may be used now."""
-    return Opening(provider=provider, key_ttl=key_ttl, feedback=feedback, epoch=epoch, probe=probe)
+    return Opening(provider=provider, key_ttl=key_ttl, tells=feedback, epoch=epoch, probe=probe)
 
 
 def blocked(provider: str, reason: Blocked, until: datetime | None = None) -> Opening:

@@ -204,7 +204,7 @@ class World:
             reason, until = blocked.get(name), self.not_before.get(name)
             if reason is None and until is not None and self.now < until:
                 reason = Blocked.NOT_BEFORE
-            opening = Opening(provider=name, key_ttl=provider.key_ttl, feedback=provider.feedback)
+            opening = Opening(provider=name, key_ttl=provider.key_ttl, tells=provider.feedback)
             openings.append(replace(opening, blocked=reason, until=until if reason else None))
         return tuple(openings)
 

@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from application.accept import Receipt, SendRequest
 from application.projections.emails import Status
 from application.queries import StatusRow
-from application.recorded import email_stream
+from application.recorded import Recorded, email_stream
 from domain.content import Address, Content
 from entrypoints import bootstrap
 from entrypoints.config import Config, load_config
@@ -91,6 +92,19 @@ async def until(
 async def ended(service: Service, *receipts: Receipt) -> list[StatusRow]:
     """The rows of these emails once all have reached an end."""
     return await until(lambda rows: all(row.status in ENDED for row in rows), service, *receipts)
+
+
+async def whole_log(service: Service, after: int = 0) -> list[Recorded]:
+    """All that is recorded behind `after`. Positions may have gaps, which it takes a moment to be sure of."""
+    log: list[Recorded] = []
+    empty = 0
+    while empty < 5:
+        position = log[-1].position if log else after
+        page = await service.executor(partial(service.store.read_all, position, 10_000))
+        log += page
+        empty = 0 if page else empty + 1
+        await asyncio.sleep(0 if page else 0.02)
+    return log
 
 
 async def names(service: Service, receipt: Receipt) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from adapters.clock import SystemClock, SystemIds, Threads
+from adapters.providers.resend import ResendProvider, ResendSettings
 from adapters.providers.sandbox import SandboxProvider
 from adapters.providers.scripted import ScriptedProvider, parse_script
 from adapters.providers.smtp import SmtpProvider, SmtpSettings
@@ -29,7 +30,7 @@ from application.reading import Reader
 from application.recorded import Recorded
 from application.supervise import Supervisor
 from entrypoints.config import Config
-from entrypoints.config_schema import SandboxConfig, ScriptedConfig, SmtpConfig
+from entrypoints.config_schema import ResendConfig, SandboxConfig, ScriptedConfig, SmtpConfig
 from entrypoints.service import Service, Worker
 
 __all__ = [
@@ -241,6 +242,8 @@ def make_provider(config: Config, name: str) -> Provider:
     match provider:
         case SmtpConfig():
             return SmtpProvider(_smtp(name, provider))
+        case ResendConfig():
+            return ResendProvider(_resend(name, provider))
         case SandboxConfig():
             return SandboxProvider(name=name, directory=provider.folder)
         case ScriptedConfig():
@@ -264,5 +267,15 @@ def _smtp(name: str, config: SmtpConfig) -> SmtpSettings:
         password="" if config.password is None else config.password.resolve(),
         timeout_s=config.timeout.total_seconds(),
         final_timeout_s=config.final_timeout.total_seconds(),
+        concurrency=config.concurrency,
+    )
+
+
+def _resend(name: str, config: ResendConfig) -> ResendSettings:
+    return ResendSettings(
+        name=name,
+        key=config.key.resolve(),
+        base_url=config.base_url,
+        timeout_s=config.timeout.total_seconds(),
         concurrency=config.concurrency,
     )

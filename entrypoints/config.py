@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from domain.circuit import CircuitPolicy
 from domain.content import Address
 from domain.retry import RetryPolicy
 from domain.routing import Route
+from entrypoints.config_environ import lay_over
 from entrypoints.config_schema import (
     Limits,
     Listen,
@@ -29,8 +29,9 @@ from entrypoints.config_schema import (
     providers,
     routes,
 )
-from entrypoints.config_source import REFERENCE, ConfigError, Place, Secret, Source, quoted, suggestion
+from entrypoints.config_source import REFERENCE, ConfigError, Place, Secret, Source, Token, quoted, suggestion
 from entrypoints.config_values import parsed, table
+from entrypoints.dsn import DSN_VARIABLE
 
 __all__ = ["Config", "ConfigError", "Tokens", "dev_config", "load_config"]
 
@@ -38,9 +39,6 @@ DEFAULT_FILE = "stagepost.toml"
 DEFAULT_DATABASE = "sqlite:///stagepost.db"
 DEFAULT_LISTEN = Listen("127.0.0.1", 8025)
 DATABASE_FORM = 'write it like "sqlite:///stagepost.db" or "postgresql://user:password@host/name"'
-ENV_PREFIX = "STAGEPOST__"
-TOKEN = re.compile(r"[!-~]+")
-"""What fits behind `Authorization: Bearer `."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +56,8 @@ class Config:
     source: Source
     database: Secret | None = None
     listen: Annotated[Listen, parsed(Listen.parse)] = DEFAULT_LISTEN
-    admin_token: Secret | None = None
-    send_token: Secret | None = None
+    admin_token: Token | None = None
+    send_token: Token | None = None
     default_from: Address | None = field(default=None, metadata={"key": "from"})
     limits: Limits = field(default_factory=Limits)
     providers: Annotated[Mapping[str, ProviderConfig], providers] = field(default_factory=dict)
@@ -88,7 +86,7 @@ class Config:
 
     def tokens(self) -> Tokens:
         """The tokens as they are to be sent. Raises ConfigError for one that is not set or can't be one."""
-        admin, send = _token(self.admin_token), _token(self.send_token)
+        admin, send = (None if one is None else one.resolve() for one in (self.admin_token, self.send_token))
         if admin is not None and admin == send:
             wrong = "is the same as admin_token, so that whoever may send may do everything"
             raise (self.place / "send_token").error(wrong, "use another one")
@@ -134,14 +132,18 @@ class Config:
 
 def load_config(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
     """The configuration in `file`, or in ./stagepost.toml if it is there. Raises ConfigError."""
+    dsn = environ.get(DSN_VARIABLE)
     if file is None and not Path(DEFAULT_FILE).exists():
-        return _config({}, DEFAULT_FILE, Path.cwd(), environ)
+        return _config({}, DEFAULT_FILE, Path.cwd(), environ, dsn=dsn)
     file = Path(DEFAULT_FILE) if file is None else file
-    return _config(_toml(file), str(file), file.resolve().parent, environ)
+    return _config(_toml(file), str(file), file.resolve().parent, environ, dsn=dsn)
 
 
 def dev_config(var: Path, environ: Mapping[str, str] = os.environ) -> Config:
-    """What `stagepost dev` runs with, everything under `var`; only the environment can change it."""
+    """What `stagepost dev` runs with, everything under `var`; only `STAGEPOST__…` variables can change it.
+
+    Not STAGEPOST_DSN: trying it out never sends anything, whatever the shell was set up for.
+    """
     raw = {
         "database": "sqlite:///stagepost.db",
         "from": "Stagepost <stagepost@localhost.localdomain>",
@@ -150,8 +152,10 @@ def dev_config(var: Path, environ: Mapping[str, str] = os.environ) -> Config:
     return _config(raw, "stagepost dev", var.resolve(), environ)
 
 
-def _config(raw: dict[str, Any], file: str, folder: Path, environ: Mapping[str, str]) -> Config:
-    overrides = _override(raw, environ)
+def _config(
+    raw: dict[str, Any], file: str, folder: Path, environ: Mapping[str, str], *, dsn: str | None = None
+) -> Config:
+    overrides = lay_over(raw, environ, dsn=dsn)
     source = Source(file=file, folder=folder, environ=environ, overrides=overrides)
     config = table(Config, raw, Place(source), source=source)
     _check(config)
@@ -167,41 +171,6 @@ def _toml(file: Path) -> dict[str, Any]:
     except ValueError as error:  # not UTF-8, or not TOML
         right = 'see https://toml.io; texts stand in quotes, like host = "smtp.example.net"'
         raise ConfigError(str(file), "", f"is not TOML: {error}", right) from None
-
-
-def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> Mapping[tuple[str, ...], tuple[str, str]]:
-    """Lay `STAGEPOST__A__B` over `raw`; which variable set which key path, and its text."""
-    overrides: dict[tuple[str, ...], tuple[str, str]] = {}
-    # Sorted, a table comes before the keys in it.
-    for variable in sorted(name for name in environ if name.startswith(ENV_PREFIX)):
-        target: dict[str, Any] = raw
-        path: tuple[str, ...] = ()
-        *tables, last = variable.removeprefix(ENV_PREFIX).split("__")
-        for segment in tables:
-            key = _as_spelled(segment, target)
-            path = (*path, key)
-            target = target.setdefault(key, {})
-            if not isinstance(target, dict):
-                raise ConfigError(
-                    variable, ".".join(path), "is not a table", f"set {ENV_PREFIX}… without __{last}"
-                )
-        key = _as_spelled(last, target)
-        target[key] = _env_value(environ[variable])
-        overrides[(*path, key)] = (variable, environ[variable])
-    return overrides
-
-
-def _as_spelled(segment: str, target: Mapping[str, Any]) -> str:
-    """Variables are written in capitals, so that a key is meant whatever its own case; a new one is lower case."""
-    return next((key for key in target if key.lower() == segment.lower()), segment.lower())
-
-
-def _env_value(text: str) -> object:
-    try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    return parsed["value"] if len(parsed) == 1 else text  # a line break in it starts another key
 
 
 def _check(config: Config) -> None:
@@ -255,21 +224,13 @@ def _database_url(url: str, place: Place) -> str:
     return f"sqlite:///{place.source.folder / path}"
 
 
-def _token(token: Secret | None) -> str | None:
-    if token is None:
-        return None
-    resolved = token.resolve()
-    if not TOKEN.fullmatch(resolved):
-        raise token.place.error("can't be sent as a token", "use printable ASCII without spaces")
-    return resolved
-
-
 def _provider_settings(name: str, provider: ProviderConfig) -> ProviderSettings:
     return ProviderSettings(
         name=name,
         type=provider.type,
         rates=provider.rate,
         concurrency=provider.concurrency,
+        key_ttl=provider.key_ttl,
         feedback=provider.feedback,
         lookup=isinstance(provider, ScriptedConfig) and provider.lookup,
     )

@@ -6,7 +6,6 @@ own policies, so that their defaults stand in one place.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,11 +18,11 @@ from typing import Annotated, ClassVar
 from domain.rate_limit import Rate
 from domain.routing import OnLimit, OnUncertain, Priority
 from entrypoints.addresses import BadAddress, parse_domain
-from entrypoints.config_source import EnvText, Place, Secret, quoted, suggestion
+from entrypoints.base_url import PORT_MAX, is_loopback, parse_base_url
+from entrypoints.config_source import EnvText, Place, Secret, Token, quoted, suggestion
 from entrypoints.config_values import mapping, parsed, table, text, texts, whole
 from entrypoints.quantities import parse_duration, parse_size
 
-PORT_MAX = 65_535
 CONCURRENCY_MAX = 10_000
 """Open attempts per provider: far beyond any provider's connections, and short of our file descriptors."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -52,11 +51,8 @@ class Listen:
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach it. A name other than localhost may be anything."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host.lower() == "localhost"
+        """Whether only this machine can reach it."""
+        return is_loopback(self.host)
 
     def url(self, port: int) -> str:
         """How a process on this machine reaches it, `port` being the one that was bound."""
@@ -75,9 +71,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnyProvider:
-    """What every type of provider has. `timeout`: to connect, and for each command or call."""
+    """What every type of provider has. `timeout`: to connect, and for each command or call.
+
+    `key_ttl`: how long it answers a repeat of an idempotency key from the first; none: it honours none.
+    """
 
     type: ClassVar[str]
+    key_ttl: ClassVar[timedelta | None] = None
 
     rate: tuple[Rate, ...] = ()
     concurrency: Annotated[int, partial(whole, most=CONCURRENCY_MAX)] = 16
@@ -103,9 +103,20 @@ class SmtpConfig(AnyProvider):
     host: EnvText = field(metadata={"example": '"smtp.example.net"'})
     port: Annotated[int, partial(whole, most=PORT_MAX)] = 587
     tls: Tls = Tls.STARTTLS
-    username: EnvText | None = None
+    username: Secret | None = None
     password: Secret | None = None
     final_timeout: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResendConfig(AnyProvider):
+    """The API of Resend, or at `base_url` what speaks like it."""
+
+    type: ClassVar[str] = "resend"
+    key_ttl: ClassVar[timedelta | None] = timedelta(hours=23)  # as the adapter says: a test holds them together
+
+    key: Token = field(metadata={"example": '"${RESEND_KEY}"'})
+    base_url: Annotated[str, parsed(parse_base_url)] = "https://api.resend.com"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +141,9 @@ class ScriptedConfig(AnyProvider):
     lookup: bool = False
 
 
-ProviderConfig = SmtpConfig | SandboxConfig | ScriptedConfig
+ProviderConfig = SmtpConfig | ResendConfig | SandboxConfig | ScriptedConfig
 PROVIDERS: Mapping[str, type[ProviderConfig]] = {
-    kind.type: kind for kind in (SmtpConfig, SandboxConfig, ScriptedConfig)
+    kind.type: kind for kind in (SmtpConfig, ResendConfig, SandboxConfig, ScriptedConfig)
 }
 
 

@@ -14,6 +14,11 @@ REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 QUOTED_MAX = 60
 """Characters of a bad value that an error repeats."""
+TOKEN = re.compile(r"[!-~]+")
+"""What fits behind `Authorization: Bearer `."""
+
+KeyPath = tuple[str, ...]
+"""Where a key is, table by table."""
 
 
 class ConfigError(Exception):
@@ -28,18 +33,30 @@ class ConfigError(Exception):
         self.right = right
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What set a key path in the file's place: an environment variable, with this `text` for exactly this key.
+
+    `literal`: no `${NAME}` is put into what it set.
+    """
+
+    variable: str
+    text: str | None = field(default=None, repr=False)
+    literal: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Where a configuration came from.
 
-    Relative paths in it start at `folder`. `environ` is what `${NAME}` looks into. `overrides`: the environment
-    variable that set a key path, and that variable's text.
+    Relative paths in it start at `folder`. `environ` is what `${NAME}` looks into. `overrides`: what environment
+    variables set.
     """
 
     file: str
     folder: Path
     environ: Mapping[str, str] = field(repr=False)
-    overrides: Mapping[tuple[str, ...], tuple[str, str]] = field(repr=False)
+    overrides: Mapping[KeyPath, Override] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +64,7 @@ class Place:
     """One key of a source, however deep."""
 
     source: Source
-    path: tuple[str, ...] = ()
+    path: KeyPath = ()
 
     def __truediv__(self, key: str) -> Place:
         return Place(self.source, (*self.path, key))
@@ -55,10 +72,8 @@ class Place:
     @property
     def file(self) -> str:
         """What to correct: the environment variable that set this key or a table around it, else the file."""
-        for length in range(len(self.path), 0, -1):
-            if override := self.source.overrides.get(self.path[:length]):
-                return override[0]
-        return self.source.file
+        override = self._override
+        return self.source.file if override is None else override.variable
 
     @property
     def key(self) -> str:
@@ -69,7 +84,13 @@ class Place:
     def raw(self) -> str | None:
         """The text of the environment variable that set exactly this key."""
         override = self.source.overrides.get(self.path)
-        return None if override is None else override[1]
+        return None if override is None else override.text
+
+    @property
+    def _override(self) -> Override | None:
+        """What set this key, or the innermost table around it."""
+        around = (self.path[:length] for length in range(len(self.path), 0, -1))
+        return next((self.source.overrides[path] for path in around if path in self.source.overrides), None)
 
     def error(self, wrong: str, right: str) -> ConfigError:
         """What to raise about this key."""
@@ -77,6 +98,9 @@ class Place:
 
     def expand(self, text: str) -> str:
         """The text with every `${NAME}` put in. Raises ConfigError that names a variable that is not set."""
+        override = self._override
+        if override is not None and override.literal:
+            return text
 
         def value(match: re.Match[str]) -> str:
             if match[1] not in self.source.environ:
@@ -109,6 +133,19 @@ class Secret(EnvText):
 
     def __repr__(self) -> str:
         return "Secret(***)"
+
+
+class Token(Secret):
+    """A secret that goes into a header."""
+
+    __slots__ = ()
+
+    def resolve(self) -> str:
+        """The token. Raises ConfigError, also where a header can't hold it."""
+        resolved = Secret.resolve(self)
+        if not TOKEN.fullmatch(resolved):
+            raise self.place.error("can't be sent as a token", "use printable ASCII without spaces")
+        return resolved
 
 
 def quoted(value: object) -> str:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from domain.content import Address
 from domain.rate_limit import Rate
 from entrypoints.addresses import BadAddress, parse_address
-from entrypoints.config_source import ConfigError, EnvText, Place, Secret, quoted, suggestion
+from entrypoints.config_source import ConfigError, EnvText, Place, Secret, Token, quoted, suggestion
 from entrypoints.quantities import parse_duration
 
 COUNT_MAX = 1_000_000_000
@@ -43,6 +43,11 @@ def env_text(value: object, place: Place) -> EnvText:
 def secret(value: object, place: Place) -> Secret:
     """A text that is completed when it is used, and shown to nobody."""
     return Secret(_written(value, place), place)
+
+
+def token(value: object, place: Place) -> Token:
+    """The same, for what goes into a header."""
+    return Token(_written(value, place), place)
 
 
 def _written(value: object, place: Place) -> str:
@@ -157,17 +162,22 @@ def mapping(value: object, place: Place) -> Mapping[str, object]:
     return value
 
 
-def table(kind: type[T], value: object, place: Place, **known: object) -> T:
-    """A dataclass from a TOML table. A field's key is its name, or `metadata["key"]`; `known` fields have none."""
+def keys(kind: type) -> Mapping[str, dataclasses.Field[Any]]:
+    """The keys of a dataclass as a TOML table: a field's name, or its `metadata["key"]`."""
     fields = dataclasses.fields(typing.cast(Any, kind))
-    keys = {field.metadata.get("key", field.name): field for field in fields if field.name not in known}
+    return {field.metadata.get("key", field.name): field for field in fields}
+
+
+def table(kind: type[T], value: object, place: Place, **known: object) -> T:
+    """A dataclass from a TOML table; `known` fields have no key in it."""
+    fields = {key: field for key, field in keys(kind).items() if field.name not in known}
     given = mapping(value, place)
     for key in given:
-        if key not in keys:
-            raise (place / key).error("unknown key", suggestion(key, keys))
+        if key not in fields:
+            raise (place / key).error("unknown key", suggestion(key, fields))
     types = _hints(typing.cast(Any, kind))
     read = dict(known)
-    for key, field in keys.items():
+    for key, field in fields.items():
         if key in given:
             read[field.name] = reader(types[field.name])(given[key], place / key)
         elif isinstance(field.default, Path):
@@ -181,6 +191,7 @@ READERS: dict[object, Reader[Any]] = {
     str: text,
     EnvText: env_text,
     Secret: secret,
+    Token: token,
     bool: flag,
     int: whole,
     float: fraction,

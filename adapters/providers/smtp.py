@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from adapters.compose import compose, needs_smtputf8, wire_address
+from adapters.providers.detail import one_line
 from adapters.providers.smtp_connection import Answers, ConnectionLost, SmtpConnection
 from adapters.providers.smtp_login import NotOpened, SmtpSettings, log_in
-from adapters.providers.smtp_outcomes import envelope_failure, final_outcome, one_line, sort_recipients
+from adapters.providers.smtp_outcomes import envelope_failure, final_outcome, sort_recipients
 from adapters.providers.smtp_pool import NoSlot, SmtpPool
 from adapters.providers.smtp_replies import Phase, classify
 from application.provider_port import ProviderUnfit, Submission

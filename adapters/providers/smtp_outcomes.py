@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from adapters.providers.detail import one_line
 from adapters.providers.smtp_connection import Answers
 from adapters.providers.smtp_replies import Phase, Reply, classify, message_id, retry_after_s
 from domain.failures import Accepted, FailureKind, NotAccepted, Outcome, Refusal, Unanswered
 
-DETAIL_LENGTH_MAX = 200
 """Characters of a provider's text that are kept."""
 
 
@@ -121,8 +121,3 @@ def final_outcome(reply: Reply, those: Sorted, *, dot_written: bool) -> Outcome:
         # One reply for all of them doesn't say whose fault it is: nobody may be refused for good by it.
         kind = FailureKind.CONTENT
     return Sorted((), refused, deferred).not_accepted(kind, reply)
-
-
-def one_line(text: str) -> str:
-    """A provider's text, fit to be recorded: printable, in one line, not too long."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:DETAIL_LENGTH_MAX]

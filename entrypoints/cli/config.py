@@ -11,6 +11,7 @@ from entrypoints.bootstrap import make_provider
 from entrypoints.cli.options import AsJson, ConfigFile
 from entrypoints.cli.output import print_json, print_pairs
 from entrypoints.config import Config, load_config
+from entrypoints.dsn import DSN_VARIABLE
 from entrypoints.shapes import Shape
 
 PASSWORD = re.compile(r"(?<=://)([^:/@?]*):.*@")
@@ -49,7 +50,12 @@ def summary(config: Config) -> Shape:
         "tokens": [name for name in ("admin", "send") if getattr(tokens, name) is not None],
         "from": None if sender is None else sender.address,
         "providers": [
-            {"name": one.name, "type": one.type, "rates": [str(rate) for rate in one.rates]}
+            {
+                "name": one.name,
+                "type": one.type,
+                "rates": [str(rate) for rate in one.rates],
+                "source": (config.place / "providers" / one.name).file,
+            }
             for one in settings.providers.values()
         ],
         "routes": _routes(settings),
@@ -74,7 +80,8 @@ def _routes(settings: Settings) -> list[Shape]:
 
 
 def _provider(one: Shape) -> str:
-    return ", ".join([one["type"], *one["rates"]])
+    from_dsn = f"  (from {DSN_VARIABLE})" if one["source"] == DSN_VARIABLE else ""
+    return ", ".join([one["type"], *one["rates"]]) + from_dsn
 
 
 def _route(one: Shape) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from entrypoints.config import DEFAULT_FILE, Config, dev_config, load_config
+from entrypoints.dsn import DSN_VARIABLE
 
 DEV_FOLDER = Path("var")
 """Where `stagepost dev` keeps everything."""
@@ -22,7 +23,8 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON,
 
 def configuration(file: Path | None) -> Config:
     """What a command about a service goes by: where nothing is configured but `dev` was here, what `dev` runs with."""
-    configured = file is not None or Path(DEFAULT_FILE).exists() or "STAGEPOST__DATABASE" in os.environ
+    named = any(variable in os.environ for variable in ("STAGEPOST__DATABASE", DSN_VARIABLE))
+    configured = named or file is not None or Path(DEFAULT_FILE).exists()
     if not configured and (DEV_FOLDER / "stagepost.db").exists():
         return dev_config(DEV_FOLDER)
     return load_config(file)

@@ -30,7 +30,7 @@ def serve(*, no_worker: NoWorker = False, config: ConfigFile = None) -> int:
 def dev(*, config: ConfigFile = None) -> int:
     """Try it: API and worker, all under ./var, each email a file in ./var/outbox.
 
-    Whatever a configuration file says; environment variables count, like STAGEPOST__LISTEN=127.0.0.1:9000.
+    Whatever a configuration file or STAGEPOST_DSN says; other variables count, like STAGEPOST__LISTEN=127.0.0.1:9000.
     """
     del config
     made = dev_config(DEV_FOLDER)

@@ -60,10 +60,56 @@ def test_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["ok"] is True
     assert ["admin"] == found["tokens"]
-    assert [("primary", "smtp"), ("files", "sandbox")] == [
-        (one["name"], one["type"]) for one in found["providers"]
+    assert [("primary", "smtp", "stagepost.toml"), ("files", "sandbox", "stagepost.toml")] == [
+        (one["name"], one["type"], one["source"]) for one in found["providers"]
     ]
     assert ["files", "primary"] == found["routes"][0]["use"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_providers_of_a_dsn(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They stand where the file's would, with where they came from, and nothing that lets anybody in."""
+    dsn = "failover(smtp://dsn-user:dsn-secret@h?rate=5/s resend://dsn-key@default)"
+    monkeypatch.setenv("STAGEPOST_DSN", dsn)
+    monkeypatch.delenv("SMTP_PASSWORD")
+
+    assert 0 == main(["config", "check", *(["--json"] if as_json else [])])
+
+    out = capsys.readouterr().out
+    if not as_json:
+        assert "smtp, 5/s  (from STAGEPOST_DSN)" in out
+        assert "smtp, then resend" in out
+    assert 2 == out.count("STAGEPOST_DSN")
+    assert "primary" not in out
+    assert "dsn-" not in out
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "smtp://dsn-user:dsn/secret@h",
+        "smtp://dsn-user@h",
+        "resend://dsn-key",
+        "resend://dsn%20key@default",
+        "sandbox://dsn-user@h",
+    ],
+)
+def test_a_dsn_with_a_mistake(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, and one line that names the variable, but not what is in it."""
+    monkeypatch.setenv("STAGEPOST_DSN", dsn)
+
+    assert 2 == main(["config", "check"])
+
+    told = capsys.readouterr()
+    assert "" == told.out
+    assert 1 == len(told.err.splitlines())
+    assert "STAGEPOST_DSN: " in told.err
+    assert "dsn" not in told.err
+    assert "secret" not in told.err
 
 
 @pytest.mark.parametrize(

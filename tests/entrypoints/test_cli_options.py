@@ -16,6 +16,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which `stagepost dev` ran once."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("STAGEPOST__DATABASE", raising=False)
+    monkeypatch.delenv("STAGEPOST_DSN", raising=False)
     (tmp_path / DEV_FOLDER).mkdir()
     (tmp_path / DEV_FOLDER / "stagepost.db").touch()
     return tmp_path
@@ -40,3 +41,10 @@ def test_a_database_from_the_environment_is_not_the_sandbox(monkeypatch: pytest.
     monkeypatch.setenv("STAGEPOST__DATABASE", "sqlite:///mine.db")
 
     assert {} == dict(configuration(None).providers)
+
+
+def test_nor_are_providers_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`serve` goes by them, so what asks about it does."""
+    monkeypatch.setenv("STAGEPOST_DSN", "smtp://smtp.example.net")
+
+    assert ["smtp"] == list(configuration(None).providers)

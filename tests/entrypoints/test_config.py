@@ -21,6 +21,7 @@ from entrypoints.config_schema import (
     Listen,
     Log,
     Match,
+    ResendConfig,
     Retention,
     RouteConfig,
     SandboxConfig,
@@ -116,6 +117,11 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         timeout = "10s"
         final_timeout = "1m"
         feedback = true
+        [providers.api]
+        type = "resend"
+        key = "re_1"
+        base_url = "https://mail.example.org:8443/resend"
+        rate = "2/s"
         [providers.files]
         type = "sandbox"
         folder = "sent"
@@ -156,6 +162,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         relay.timeout,
         relay.final_timeout,
     )
+    api = config.providers["api"]
+    assert isinstance(api, ResendConfig)
+    assert ("re_1", "https://mail.example.org:8443/resend") == (api.key.resolve(), api.base_url)
     assert SandboxConfig(folder=tmp_path / "sent") == config.providers["files"]
     script = ("accept", "transient 2s", "accept")
     assert ScriptedConfig(script=script) == config.providers["rehearsal"]
@@ -175,6 +184,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             "primary": ProviderSettings(
                 name="primary", type="smtp", rates=(Rate.parse("600/m"),), concurrency=4, feedback=True
             ),
+            "api": ProviderSettings(
+                name="api", type="resend", rates=(Rate.parse("2/s"),), key_ttl=timedelta(hours=23)
+            ),
             "files": ProviderSettings(name="files", type="sandbox"),
             "rehearsal": ProviderSettings(name="rehearsal", type="scripted"),
         },
@@ -189,7 +201,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
                 match_tag="otp",
                 match_from_domain="xn--bcher-kva.example",
             ),
-            "default": Route(name="default", providers=("primary", "files", "rehearsal")),
+            "default": Route(name="default", providers=("primary", "api", "files", "rehearsal")),
         },
         service_rates=(ten, sixty),
         route_rates={"otp": (Rate.parse("3/s"),)},
@@ -280,6 +292,17 @@ def test_a_name_in_capitals_can_be_overridden(tmp_path: Path) -> None:
     assert 26 == smtp(config, "Main").port
 
 
+def test_a_dash_in_a_name_can_be_written_by_a_shell(tmp_path: Path) -> None:
+    """As _, unless there is a name that has one there."""
+    toml = '[providers.my-relay]\ntype = "smtp"\nhost = "h"\n[providers.a-b]\ntype = "sandbox"\n'
+    toml += '[providers.a_b]\ntype = "smtp"\nhost = "h"'
+    environ = {"STAGEPOST__PROVIDERS__MY_RELAY__PORT": "26", "STAGEPOST__PROVIDERS__A_B__PORT": "27"}
+    config = load(tmp_path, toml, environ)
+
+    assert ["my-relay", "a-b", "a_b"] == list(config.providers)
+    assert (26, 27) == (smtp(config, "my-relay").port, smtp(config, "a_b").port)
+
+
 @pytest.mark.parametrize(
     "written", ["12345678", "true", "1e5", "2026-11-24", "0x10", "pass#word", 'a"b', '"a"\nb = "c"']
 )
@@ -328,7 +351,7 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
     )
     environ = {
         "S": "hush-2",
-        "STAGEPOST__PROVIDERS__PRIMARY__USERNAME": "u",
+        "STAGEPOST__PROVIDERS__PRIMARY__USERNAME": "hush-5",
         "STAGEPOST__PROVIDERS__PRIMARY__PASSWORD": "hush-4",
     }
     config = load(tmp_path, toml, environ)
@@ -411,6 +434,26 @@ def test_dev_is_its_own_configuration(tmp_path: Path, monkeypatch: pytest.Monkey
     assert config.default_from is not None
 
 
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://api.resend.com",
+        "https://10.0.0.1:8443/a/b",
+        "https://[2001:db8::1]",
+        "http://127.0.0.1:9000",
+        "http://[::1]:9000/v1",
+        "http://localhost",
+    ],
+)
+def test_base_urls(tmp_path: Path, base_url: str) -> None:
+    """In the clear to this machine only, where a stand-in may be."""
+    toml = f'[providers.api]\ntype = "resend"\nkey = "k"\nbase_url = "{base_url}"'
+    provider = load(tmp_path, toml).providers["api"]
+
+    assert isinstance(provider, ResendConfig)
+    assert base_url == provider.base_url
+
+
 def test_a_sandbox_writes_beside_the_file_by_default(tmp_path: Path) -> None:
     """A default path is relative to the configuration's folder like one that was written there."""
     assert SandboxConfig(folder=tmp_path / "outbox") == load(tmp_path, TWO_PROVIDERS).providers["secondary"]
@@ -443,6 +486,9 @@ def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:
         defaults.log,
     )
     assert SmtpConfig(host=smtp(defaults).host) == smtp(defaults)
+    secondary = defaults.providers["secondary"]
+    assert isinstance(secondary, ResendConfig)
+    assert ResendConfig(key=secondary.key) == secondary
     assert SandboxConfig(folder=tmp_path / "outbox") == defaults.providers["sandbox"]
     assert ScriptedConfig() == defaults.providers["rehearsal"]
     assert RouteConfig(use=("primary", "secondary")) == defaults.routes["default"]

@@ -10,6 +10,8 @@ import pytest
 from entrypoints.config import ConfigError, load_config
 
 RELAY = '[providers.primary]\ntype = "smtp"\nhost = "h"\n'
+API = '[providers.api]\ntype = "resend"\n'
+KEYED = API + 'key = "k"\n'
 
 
 def complaint(folder: Path, toml: str, environ: dict[str, str] | None = None) -> ConfigError:
@@ -69,8 +71,8 @@ def complaint(folder: Path, toml: str, environ: dict[str, str] | None = None) ->
         ("log.level = 1979-05-27", "log.level", "a date or time stands where a text belongs", "in quotes"),
         ("providers = ['a']", "providers", "a list stands where a table belongs", "write it as [providers]"),
         ("[providers.'a b']", 'providers."a b"', "can't be a name", "letters, digits"),
-        ("[providers.p]", "providers.p.type", "is missing", "smtp, sandbox"),
-        ("[providers.p]\ntype = 'resend'", "providers.p.type", 'unknown type "resend"', "known: smtp, "),
+        ("[providers.p]", "providers.p.type", "is missing", "smtp, resend, sandbox"),
+        ("[providers.p]\ntype = 'postbox'", "providers.p.type", 'unknown type "postbox"', "known: smtp, "),
         ("[providers.p]\ntype = 'smpt'", "providers.p.type", 'unknown type "smpt"', 'did you mean "smtp"?'),
         ("[providers.p]\ntype = 'smtp'", "providers.p.host", "is missing", 'host = "smtp.example.net"'),
         (RELAY + "folder = 'x'", "providers.primary.folder", "unknown key", "known: rate"),
@@ -80,6 +82,51 @@ def complaint(folder: Path, toml: str, environ: dict[str, str] | None = None) ->
         (RELAY + "feedback = 'no'", "providers.primary.feedback", "a text stands where", "without quotes"),
         (RELAY + "password = 'p'", "providers.primary.password", "stands alone", "username and password"),
         (RELAY + "username = 'u'", "providers.primary.username", "stands alone", "username and password"),
+        (API, "providers.api.key", "is missing", 'key = "${RESEND_KEY}"'),
+        (API + "key = 1", "providers.api.key", "a number stands where a text belongs", "in quotes"),
+        (
+            KEYED + "base_url = 'h'",
+            "providers.api.base_url",
+            "is more or less than",
+            '"https://api.example.net"',
+        ),
+        (KEYED + "base_url = 'ftp://h'", "providers.api.base_url", "is more or less than", "write it like"),
+        (KEYED + "base_url = 'https://'", "providers.api.base_url", "is more or less than", "write it like"),
+        (
+            KEYED + "base_url = 'https://h:0'",
+            "providers.api.base_url",
+            "is more or less than",
+            "write it like",
+        ),
+        (
+            KEYED + "base_url = 'https://h:65536'",
+            "providers.api.base_url",
+            "is more or less",
+            "write it like",
+        ),
+        (
+            KEYED + "base_url = 'https://k@h'",
+            "providers.api.base_url",
+            "is more or less than",
+            "write it like",
+        ),
+        (KEYED + "base_url = 'https://h?a=b'", "providers.api.base_url", "is more or less than", "write it"),
+        (
+            KEYED + "base_url = 'https://h#a'",
+            "providers.api.base_url",
+            "is more or less than",
+            "write it like",
+        ),
+        (KEYED + "base_url = 'https://h/a b'", "providers.api.base_url", "is more or less than", "write it"),
+        (
+            KEYED + "base_url = 'https://h/'",
+            "providers.api.base_url",
+            "ends in a slash",
+            "leave the slash out",
+        ),
+        (KEYED + "base_url = 'https://h/v1//'", "providers.api.base_url", "ends in a slash", "leave the"),
+        (KEYED + "base_url = 'http://h'", "providers.api.base_url", "the key in the clear", "write https://"),
+        (KEYED + "base_url = 'http://10.0.0.1'", "providers.api.base_url", "in the clear", "127.0.0.1"),
         (RELAY + "[routes.r]", "routes.r.use", "is missing", 'use = ["primary"]'),
         (RELAY + "[routes.r]\nuse = []", "routes.r.use", "is an empty list", 'use = ["one", "two"]'),
         (RELAY + "[routes.r]\nuse = 'primary'", "routes.r.use", "a text stands where a list", 'use = ["one"'),
@@ -150,6 +197,17 @@ def test_a_database_that_is_a_reference_is_checked_where_it_is_used(tmp_path: Pa
     ) as caught:
         config.database_url()
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base_url", ["https://hush@h", "https://a:hush@h", "https://h?key=hush", "http://h/hush", "hush"]
+)
+def test_what_stands_wrongly_in_a_base_url_is_not_shown(tmp_path: Path, base_url: str) -> None:
+    """It may be the key."""
+    error = complaint(tmp_path, f"{KEYED}base_url = '{base_url}'")
+
+    assert "providers.api.base_url" == error.key
+    assert "hush" not in str(error)
 
 
 @pytest.mark.parametrize("content", [b"listen = ", b"listen = 127.0.0.1", b"\xff\xfe", b"a = 1\na = 2"])

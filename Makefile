@@ -13,7 +13,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock clean
+.PHONY: help setup run test check format docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ check: $(VENV)/.dev ## formatting, lint, types, layers, structure, migrations = 
 format: $(VENV)/.dev ## format the code and repair what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev ## make docs/events.md anew from the event classes
+	$(BIN)/python -m docs.events
 
 lock: $(UV) ## pin again what pyproject.toml asks for (UPGRADE=--upgrade for the newest)
 	$(COMPILE) $(UPGRADE) pyproject.toml --group build -o requirements.lock

@@ -19,7 +19,7 @@ class _Attachment(msgspec.Struct, frozen=True):
     size: int
 
 
-class _Content(msgspec.Struct, frozen=True):
+class _Content(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str
     salt: bytes
     sender: Address
@@ -32,6 +32,7 @@ class _Content(msgspec.Struct, frozen=True):
     html: str | None
     headers: tuple[tuple[str, str], ...]
     attachments: tuple[_Attachment, ...]
+    marks: tuple[str, ...] | None = None
 
 
 _ENCODE = msgspec.json.Encoder().encode
@@ -63,6 +64,7 @@ def encode_content(stored: StoredContent) -> tuple[str, list[tuple[str, bytes]]]
             html=content.html,
             headers=content.headers,
             attachments=described,
+            marks=stored.marks,
         )
     ).decode()
     return text, list(blobs.items())
@@ -96,7 +98,9 @@ def decode_content(email_id: str, text: str, blobs: Mapping[str, bytes]) -> Stor
             for one in stored.attachments
         ),
     )
-    return StoredContent(email_id=email_id, key=stored.key, salt=stored.salt, content=content)
+    return StoredContent(
+        email_id=email_id, key=stored.key, salt=stored.salt, content=content, marks=stored.marks
+    )
 
 
 def _described(attachment: Attachment) -> _Attachment:

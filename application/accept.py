@@ -33,7 +33,8 @@ class SendRequest:
     """A valid request for an email.
 
     `key`: the client's id, or none. `given`: what the client asked for in one canonical form, before defaults:
-    two requests with the same key are the same exactly if it is. `size`: octets of the content.
+    two requests with the same key are the same exactly if it is. `size`: octets of the content. `marks`: see
+    StoredContent.
     """
 
     key: str | None
@@ -46,6 +47,7 @@ class SendRequest:
     on_uncertain: OnUncertain | None = None
     tenant: str = ""
     correlation_id: str = ""
+    marks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +151,9 @@ class Acceptor:
                     ),
                 ),
             ),
-            content=StoredContent(email_id=email_id, key=key, salt=salt, content=request.content),
+            content=StoredContent(
+                email_id=email_id, key=key, salt=salt, content=request.content, marks=request.marks
+            ),
         )
 
     async def _replay(self, request: SendRequest, key: str, email_id: str) -> Receipt:

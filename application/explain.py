@@ -1,86 +1,32 @@
-"""The story of one email in plain words, from its own events alone."""
+"""The story of one email in plain words, from its own events alone: as it stands, or as it stood at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from application.projections import emails
 from application.projections.emails import EmailView, Status, email_id_of, view_of
 from application.recorded import Recorded
-from domain.email.events import (
-    AttemptFailed,
-    AttemptStarted,
-    Bounced,
-    Cancelled,
-    Clicked,
-    Complained,
-    Delivered,
-    DeliveryDelayed,
-    DuplicateRiskAccepted,
-    Failed,
-    FailReason,
-    Held,
-    LateResultObserved,
-    Opened,
-    OutcomeUncertain,
-    PartlySent,
-    ProviderSwitched,
-    Redriven,
-    Released,
-    Requested,
-    Rescheduled,
-    Sent,
-    Unsubscribed,
-)
-from domain.failures import FailureKind, Refusal
-from domain.routing import Blocked, PassedOver
-
-REASONS = {
-    FailureKind.RECIPIENT: "the recipient was refused",
-    FailureKind.CONTENT: "the provider refuses this message",
-    FailureKind.SENDER: "the sender is not allowed there",
-    FailureKind.TOO_LARGE: "the message is too large for it",
-    FailureKind.ACCOUNT: "our account there is refused",
-    FailureKind.QUOTA: "our quota there is used up",
-    FailureKind.THROTTLED: "it asked us to slow down",
-    FailureKind.TRANSIENT: "it was not able to take it",
-    FailureKind.UNCERTAIN: "its answer was lost",
-    FailureKind.LOST: "the worker was lost before it could record the answer",
-    FailureKind.DEFERRED: "it put the recipients off",
-    FailureKind.NOT_TRIED: "no connection was opened",
-    FailureKind.UNKNOWN: "it gave an answer nobody knows",
-}
-PASSED = {
-    Blocked.PAUSED.value: "paused",
-    Blocked.CIRCUIT_OPEN.value: "circuit open",
-    Blocked.AT_LIMIT.value: "at its limit",
-    Blocked.NOT_BEFORE.value: "asked for a pause",
-    Blocked.RULED_OUT.value: "refused this message before",
-    Blocked.SPENT.value: "has had its tries in this cycle",
-    Blocked.BOUND_ELSEWHERE.value: "another provider may have the message",
-}
-LEFT = {
-    FailReason.REJECTED: "refused",
-    FailReason.EXPIRED: "not reached",
-    FailReason.SUPPRESSED: "suppressed",
-    FailReason.OUTCOME_UNKNOWN: "not known to be reached",
-}
-FEEDBACK = {
-    Delivered: "was delivered",
-    DeliveryDelayed: "is delayed",
-    Bounced: "bounced",
-    Complained: "was reported as spam",
-    Opened: "was opened",
-    Clicked: "was clicked",
-    Unsubscribed: "led to an unsubscribe",
-}
+from application.sentences import LEFT, POLICIES, attempts, clock, feedback, length, sentence
+from domain.email.events import Cancelled, Failed, Feedback, LateResultObserved, Requested, Sent
+from domain.email.state import AttemptState, Email, End, Recipient
+from domain.failures import Refusal
 
 
-@dataclass(frozen=True, slots=True)
+class NotYetRequested(Exception):
+    """The story begins later than the time asked for, at `requested_at`."""
+
+    def __init__(self, requested_at: datetime) -> None:
+        super().__init__(f"it was accepted at {requested_at.isoformat()}, and not before")
+        self.requested_at = requested_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One step of the story. `event` is the stored fact behind it."""
+    """One sentence of the story; `event` is the stored fact behind it."""
 
     at: datetime
     event: str
@@ -88,170 +34,162 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """What happened, and what happens next."""
+class Fate:
+    """What became of one recipient, by its index in the envelope: pending, accepted or refused, and how."""
 
+    index: int
+    outcome: Recipient
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What happened, and what happens next; `at`: as it stood then, none: as it stands.
+
+    `id` is the client's, as far as it is known. `took`: from acceptance to the end; none: it has not ended.
+    `erased`: what it said and to whom is gone by now, which no event says, so that it can't be sent again.
+    """
+
+    id: str
     email_id: str
+    at: datetime | None
     status: Status
     lines: tuple[Line, ...]
+    recipients: tuple[Fate, ...]
+    took: timedelta | None
     next: str
+    erased: bool = False
 
 
-def explain(history: Sequence[Recorded], now: datetime, waits: str = "") -> Explanation:
-    """Tell the story of an email; `history` is its stream in order and not empty.
 
-    `waits`: why none of its providers can take it now, where that is so; events don't say it.
+
+def explain(
+    history: Sequence[Recorded], now: datetime, waits: str = "a worker", id: str | None = None
+) -> Explanation:
+    """Tell the story of an email, now; `history` is its stream, in order and not empty.
+
+    `waits`: what keeps it from its next attempt where it is due; events don't say it. `id`: the client's, where
+    it is known better than from the events.
     """
+    return _told(history, now, waits, id, None)
+
+
+def explain_at(history: Sequence[Recorded], at: datetime, id: str | None = None) -> Explanation:
+    """The story as it stood then, and what was to come; `history` is the whole of it. Raises NotYetRequested.
+
+    What kept the providers then is in no email's events, so it is left out.
+    """
+    then = list(takewhile(lambda recorded: recorded.at <= at, history))
+    if not then:
+        raise NotYetRequested(history[0].at)
+    return _told(then, at, "its next attempt", id, at)
+
+
+def _told(
+    history: Sequence[Recorded], now: datetime, waits: str, id: str | None, at: datetime | None
+) -> Explanation:
     view = view_of(email_id_of(history[0].stream))
     lines: list[Line] = []
+    fates: list[str] = []
     for recorded in history:
-        before = view
-        view = emails.project(view, recorded)
-        lines.append(Line(recorded.at, type(recorded.event).__name__, _tell(recorded, before)))
+        before, view = view, emails.project(view, recorded)
+        lines.append(
+            Line(at=recorded.at, event=type(recorded.event).__name__, text=sentence(recorded, before))
+        )
+        fates = _fates(fates, recorded, before.email, view.email)
+    email = view.email
     return Explanation(
-        email_id=view.email_id, status=view.status_at(now), lines=tuple(lines), next=_next(view, now, waits)
+        id=email.key if id is None else id,
+        email_id=view.email_id,
+        at=at,
+        status=view.status_at(now),
+        lines=tuple(lines),
+        recipients=tuple(
+            Fate(index=index, outcome=outcome, text=fates[index] or _pending(email, index))
+            for index, outcome in enumerate(email.recipients)
+        ),
+        took=_took(history, email),
+        next=_next(view, now, waits),
     )
 
 
-def _tell(recorded: Recorded, before: EmailView) -> str:
-    match recorded.event:
-        case Requested() as event:
-            return _requested(event)
-        case AttemptStarted() as event:
-            return _started(event)
-        case AttemptFailed() as event:
-            took = _took(before, event.attempt, recorded.at)
-            text = f"attempt {event.attempt} at {event.provider} failed after {took}: {_why(event)}"
-            return text + _recipients(event.refused, event.deferred) + _again(event.retry_at, recorded.at)
-        case PartlySent() as event:
-            took = _took(before, event.attempt, recorded.at)
-            text = f"attempt {event.attempt}: {event.provider} accepted it for {_indexes(event.accepted)} after {took}"
-            return text + _recipients(event.refused, event.deferred) + _again(event.retry_at, recorded.at)
-        case Sent() as event if event.attempt is not None:
-            took = _took(before, event.attempt, recorded.at)
-            named = f" as {event.message_id}" if event.message_id else ""
-            text = f"sent: {event.provider} accepted attempt {event.attempt} after {took}{named}"
-            return text + _recipients(event.refused, ())
-        case Sent():
-            return "sent: nobody is left to reach, and at least one recipient was accepted"
-        case OutcomeUncertain() as event:
-            text = f"attempt {event.attempt} at {event.provider} has no known outcome: {_why(event)}"
-            if event.resolve_by <= recorded.at:
-                return text
-            return text + f"; evidence is waited for until {clock(event.resolve_by)}"
-        case DuplicateRiskAccepted() as event:
-            return (
-                f"{event.by} took the risk of a duplicate ({event.why}) for attempt {_indexes(event.attempts)}"
-                + _again(event.retry_at, recorded.at)
-            )
-        case ProviderSwitched() as event:
-            return f"switched from {event.from_provider} to {event.to_provider}: {event.reason.value.replace('_', ' ')}"
-        case Failed() as event:
-            return _failed(event)
-        case Held() as event:
-            return f"held for an operator: {event.reason.value}"
-        case Released() as event:
-            return f"released by {event.by}"
-        case Cancelled(by=by):
-            return f"cancelled by {by}"
-        case Rescheduled() as event:
-            return f"rescheduled by {event.by} to {clock(event.send_at)}"
-        case Redriven() as event:
-            return f"reopened by {event.by}; expires {clock(event.expires_at)}"
-        case LateResultObserved() as event:
-            what = "it was accepted" if event.kind is None else REASONS[event.kind]
-            return f"the answer to attempt {event.attempt} at {event.provider} came late: {what} {event.code}".rstrip()
-        case (
-            Delivered() | DeliveryDelayed() | Bounced() | Complained() | Opened() | Clicked() | Unsubscribed()
-        ) as event:
-            return (
-                f"the copy for recipient {event.recipient} (attempt {event.attempt}) {FEEDBACK[type(event)]}"
-            )
-        case _:
-            return type(recorded.event).__name__
+def _took(history: Sequence[Recorded], email: Email) -> timedelta | None:
+    if email.end is None:
+        return None
+    ends = [one.at for one in history if isinstance(one.event, Sent | Failed | Cancelled)]
+    return ends[-1] - history[0].at
 
 
-def _failed(event: Failed) -> str:
-    left = f"; {LEFT[event.reason]}: recipient {_indexes(event.pending)}" if event.pending else ""
-    return f"failed: {event.reason.value.replace('_', ' ')}{left}" + (
-        f" ({event.code})" if event.code else ""
-    )
+def _fates(fates: Sequence[str], recorded: Recorded, before: Email, after: Email) -> list[str]:
+    """How each recipient came to what it is; empty while it is pending."""
+    event = recorded.event
+    if isinstance(event, Requested):
+        return [""] * event.recipients
+    told = list(fates)
+    for index, (old, new) in enumerate(zip(before.recipients, after.recipients, strict=True)):
+        if old is not new:
+            told[index] = _settled(recorded, after, index, new)
+    if isinstance(event, Feedback):
+        told[event.recipient] += (
+            f"; {feedback(event)}" if feedback(event) not in told[event.recipient] else ""
+        )
+    return told
 
 
-def _requested(event: Requested) -> str:
-    people = "1 recipient" if event.recipients == 1 else f"{event.recipients} recipients"
-    when = f", to be sent at {clock(event.send_at)}" if event.send_at else ""
-    return (
-        f"accepted for {people}{when}; route {event.route}, priority {event.priority.name.lower()}, "
-        f"expires {clock(event.expires_at)}"
-    )
+def _settled(recorded: Recorded, email: Email, index: int, outcome: Recipient) -> str:
+    event = recorded.event
+    number = getattr(event, "attempt", None)
+    if number is None:
+        return f"{outcome.value} by every provider"
+    by = f"{outcome.value} by {email.attempts[number - 1].provider} in attempt {number}"
+    if isinstance(event, LateResultObserved):
+        by += ", as its late answer says"
+    elif isinstance(event, Feedback):
+        by += ", as its feedback says"
+    refusals: Sequence[Refusal] = getattr(event, "refused", ())
+    codes = [one.code or one.kind.value for one in refusals if one.index == index]
+    return by + (f" ({codes[0]})" if codes and outcome is Recipient.REFUSED else "")
 
 
-def _started(event: AttemptStarted) -> str:
-    probe = f", as probe {event.probe} of its circuit" if event.probe is not None else ""
-    return (
-        f"attempt {event.attempt} started at {event.provider} for recipient {_indexes(event.recipients)}"
-        f"{probe}{_passed(event.passed_over)}"
-    )
-
-
-def _passed(over: Iterable[PassedOver]) -> str:
-    told = ", ".join(f"{one.provider} ({PASSED.get(one.reason, one.reason)})" for one in over)
-    return f"; passed over: {told}" if told else ""
-
-
-def _why(event: AttemptFailed | OutcomeUncertain) -> str:
-    said = " ".join(part for part in (event.code, event.detail) if part)
-    return f"{REASONS[event.kind]} ({event.kind.value}{': ' + said if said else ''})"
-
-
-def _recipients(refused: Iterable[Refusal], deferred: Iterable[int]) -> str:
-    told = "".join(f"; recipient {one.index} refused ({one.code or one.kind.value})" for one in refused)
-    deferred = tuple(deferred)
-    return told + (f"; deferred: recipient {_indexes(deferred)}" if deferred else "")
-
-
-def _again(retry_at: datetime | None, at: datetime) -> str:
-    if retry_at is None:
-        return ""
-    wait = retry_at - at
-    return "; next try at once" if wait <= timedelta(0) else f"; next try in {_length(wait)}"
+def _pending(email: Email, index: int) -> str:
+    """What there is to say of a recipient who is neither accepted nor refused."""
+    doubtful = [one for one in email.attempts if one.state is AttemptState.UNCERTAIN and index in one.maybe]
+    if doubtful:
+        tries = {
+            one.provider: [each.number for each in doubtful if each.provider == one.provider]
+            for one in doubtful
+        }
+        told = " or ".join(f"by {provider} in {attempts(numbers)}" for provider, numbers in tries.items())
+        return f"may have been accepted {told}"
+    if email.end is End.CANCELLED:
+        return "not reached: the email was called off"
+    if email.fail_reason is not None:
+        return LEFT[email.fail_reason]
+    if email.open_attempt is not None and index in email.open_attempt.recipients:
+        return f"under way at {email.open_attempt.provider}"
+    return "not reached yet"
 
 
 def _next(view: EmailView, now: datetime, waits: str) -> str:
     email = view.email
+    until = f"until it expires at {clock(email.expires_at)}"
     if email.end is not None:
         return "nothing: this is its end"
     if email.held:
-        return f"it waits for an operator (stagepost retry), until it expires at {clock(email.expires_at)}"
+        return f"it waits for an operator (stagepost retry), {until}"
     if email.open_attempt is not None:
         return f"the answer of {email.open_attempt.provider} to attempt {email.open_attempt.number}"
     if email.lane is not None and email.due_at is not None:
-        until = f"until it expires at {clock(email.expires_at)}"
+        where = f" at {email.lane.bound} with the same key" if email.lane.bound else ""
+        if view.status_at(now) is Status.SCHEDULED:
+            return (
+                f"its time, {clock(email.due_at)}, in {length(email.due_at - now)}; then it goes on {until}"
+            )
         if email.due_at > now:
-            return f"a try in {_length(email.due_at - now)}; it goes on {until}"
-        return f"it is due, and waits for {waits or 'a worker'}, {until}"
-    deadline = email.deadline_at
-    return f"evidence about attempt {_indexes(sorted(email.blocking))}, until {clock(deadline or email.expires_at)}"
-
-
-def _took(before: EmailView, attempt: int, at: datetime) -> str:
-    return _length(at - before.times[attempt - 1][0])
-
-
-def _indexes(indexes: Iterable[int]) -> str:
-    return ", ".join(map(str, indexes))
-
-
-def clock(at: datetime) -> str:
-    """A time as people read it."""
-    return at.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _length(length: timedelta) -> str:
-    seconds = length.total_seconds()
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+            return f"a try{where} in {length(email.due_at - now)}; it goes on {until}"
+        return f"it is due{where}, and waits for {waits}, {until}"
+    deadline = email.deadline_at or email.expires_at
+    if not email.blocking:
+        return f"a decision, at {clock(deadline)}"
+    then = "it expires" if deadline >= email.expires_at else POLICIES[email.on_uncertain]
+    return f"evidence about {attempts(sorted(email.blocking))}, until {clock(deadline)}; then {then}"

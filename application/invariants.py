@@ -94,7 +94,7 @@ class _Circuit:
 
 
 class LogCheck:
-    """Reads a log from its first event on, in order. Some hundred bytes are kept for each email."""
+    """Reads a log from its first event on, in order. A kilobyte or so is kept for each email until it is let go."""
 
     def __init__(self, policy: CircuitPolicy | None = None) -> None:
         """`policy` says how many probes may be under way at a time."""
@@ -108,6 +108,17 @@ class LogCheck:
         for recorded in events:
             for invariant, what in self._wrong(recorded):
                 yield Violation(invariant, recorded.position, recorded.stream, what)
+
+    def let_go(self, stream: str) -> None:
+        """Keep nothing of a stream any more: before its next event, if there is one, `recall` its history."""
+        self._stories.pop(stream, None)
+
+    def recall(self, history: Iterable[Recorded]) -> None:
+        """Know a stream again by the events of it that were checked already. Nothing else is touched by them."""
+        apart = LogCheck()
+        for recorded in history:
+            list(apart.check((recorded,)))
+        self._stories.update(apart._stories)
 
     def _wrong(self, recorded: Recorded) -> Iterator[tuple[str, str]]:
         story = self._stories.setdefault(recorded.stream, _Story())

@@ -70,8 +70,7 @@ class Operator:
 
     async def _decide(self, ref: str, command: EmailCommand) -> Status:
         ids = candidates(ref)
-        needs = ids if isinstance(command, Retry) else ()
-        kept = await self._executor(lambda: self._store.contents(needs))
+        needs_content = isinstance(command, Retry)
         seed = self._ids.chance()
         status = Status.QUEUED
 
@@ -82,14 +81,15 @@ class Operator:
                 raise NotRequested("There is no such email.")
             decisions = Decisions(locked, self._settings, self._ids, seed)
             decisions.email(email_id, command)
-            if needs and decisions.units and email_id not in kept:
+            if needs_content and decisions.units and email_id not in locked.kept:
                 raise KeyErased("The content of this email is erased; there is nothing left to send.")
             view = decisions.view(email_id)
             assert view is not None
             status = view.status_at(locked.now)
             return decisions.units
 
-        done = await self._executor(lambda: self._store.transact(Plan(emails=ids), decide))
+        plan = Plan(emails=ids, kept=needs_content)
+        done = await self._executor(lambda: self._store.transact(plan, decide))
         self._logbook.recorded(done.recorded)
         self._wake()
         return status

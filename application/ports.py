@@ -96,6 +96,7 @@ class Plan:
     out, whose open attempts are to be closed; where `keep` is not None, only the open attempts of `takes_over`
     that are not in it (email id, attempt). `emails`: those with a command waiting. `choose`: claim due emails.
     `overdue_max`: also take so many emails whose deadline has passed. `open_max`: bound on attempts taken over.
+    `kept`: the decision depends on whether the content of `emails` is still there.
     `unseen_for`: `takes_over` has still not been renewed for so long, or LeaseLost is raised.
     `gates`: the decision reads or moves gates; then all of them are locked.
     """
@@ -108,6 +109,7 @@ class Plan:
     overdue_max: int = 0
     open_max: int = BATCH_MAX
     gates: bool = True
+    kept: bool = False
     unseen_for: timedelta = timedelta(0)
 
 
@@ -117,7 +119,8 @@ class Locked:
 
     `now` was taken after the locks: no earlier than any start behind the gates. `emails` are folded, by id;
     ids that nobody requested are absent. `claimed` and `overdue` (ids) are in the order they are to be served.
-    `taken_over`: (email id, attempt). `lease_alive` is False where the plan's lease is gone.
+    `taken_over`: (email id, attempt). `lease_alive` is False where the plan's lease is gone. `kept`: those of the
+    plan's emails whose content is there, and stays as long as this transaction lasts; empty unless the plan asks.
     """
 
     now: datetime
@@ -127,6 +130,7 @@ class Locked:
     overdue: tuple[str, ...] = ()
     taken_over: tuple[tuple[str, int], ...] = ()
     lease_alive: bool = True
+    kept: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +173,14 @@ class EventStore(Protocol):
     def read_all(self, after: int, limit: int) -> list[Recorded]:
         """The next events of the log behind position `after`, in order; never one before all earlier ones are
         known to be there or never to come."""
+
+    def read_back(self, before: int, limit: int) -> list[Recorded]:
+        """The last events in front of position `before`, the latest first. None comes in between later where
+        `before` is no higher than `end() + 1`."""
+
+    def end(self) -> int:
+        """Where following the log begins for whoever wants only what is new: all that is recorded from now on lies
+        behind this position. It is the last event's, or a little lower while a writer may still fill a gap."""
 
     def contents(self, email_ids: Sequence[str]) -> dict[str, StoredContent]:
         """What the content store still has of these emails."""

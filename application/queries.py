@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from application.explain import PASSED, clock
 from application.projections.emails import Status
 from application.projections.gates import Gate, opening, openings, provider_gate, shared_room
+from application.sentences import PASSED, clock
 from application.settings import ProviderSettings, Settings
 from domain.circuit import Phase
 from domain.routing import Blocked, Lane, walk
@@ -37,7 +37,7 @@ class StatusRow:
 
     `id` is the client's (taken from the content store where the log only has its digest). `recipients`: the
     outcome of each, by index. `lane` is none unless the email waits for an attempt; `next_at`: when something
-    happens to it at the earliest, none where that isn't known or nothing will.
+    happens to it at the earliest, none where that isn't known or nothing will. `erased`: its content is gone.
     """
 
     id: str
@@ -51,6 +51,7 @@ class StatusRow:
     route: str
     lane: str | None
     next_at: datetime | None
+    erased: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from application.explain import Explanation, explain
+from application.explain import Explanation, explain, explain_at
 from application.identity import candidates
 from application.ports import Clock, EventStore, Executor
-from application.projections.emails import Status, folded
+from application.projections.emails import Status, email_id_of, folded
 from application.queries import (
     PageKey,
     ProviderStatus,
@@ -87,14 +88,20 @@ class Reader:
                 return list(history)
         raise NotRequested("There is no such email.")
 
-    async def explain(self, ref: str) -> Explanation:
-        """The story of an email. Raises NotRequested."""
+    async def explain(self, ref: str, at: datetime | None = None) -> Explanation:
+        """The story of an email, as it stands or as it stood `at` a time. Raises NotRequested, NotYetRequested."""
         history = await self.events(ref)
+        # What no event says: the client's id where the log has a digest only, and whether there is content left.
+        email_id = email_id_of(history[0].stream)
+        rows = await self._executor(lambda: self._statuses.find([email_id], history[0].at))
+        id, erased = (rows[0].id, rows[0].erased) if rows else (None, False)
+        if at is not None:
+            return replace(explain_at(history, at, id), erased=erased)
         gates = await self._executor(self._statuses.gates)
         now = self._clock.now()
         lane = folded(history).email.lane
         waits = "" if lane is None else why_it_waits(lane, gates, self._settings, now)
-        return explain(history, now, waits)
+        return replace(explain(history, now, waits or "a worker", id), erased=erased)
 
     async def providers(self) -> list[ProviderStatus]:
         """Every configured provider as it stands now."""

@@ -62,13 +62,15 @@ class StreamAppend:
 class StoredContent:
     """What the content store keeps of an email: who it is for, what it says, and the salt of its digests.
 
-    `key` is the client's id as it was given.
+    `key` is the client's id as it was given. `marks`: what whoever took the request in has to know, besides the
+    content and `Requested`, to put together again what the digest is over; None: that isn't known.
     """
 
     email_id: str
     key: str
     salt: bytes
     content: Content
+    marks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

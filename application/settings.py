@@ -32,7 +32,10 @@ class ProviderSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that accepting and dispatching depend on."""
+    """All that accepting, dispatching and erasing depend on.
+
+    `content_kept_for`: after an email's end; none: forever.
+    """
 
     providers: Mapping[str, ProviderSettings]
     routes: Mapping[str, Route]
@@ -45,6 +48,7 @@ class Settings:
     resolve_within: timedelta = timedelta(minutes=2)
     lease: timedelta = timedelta(seconds=30)
     grace: timedelta = timedelta(seconds=30)
+    content_kept_for: timedelta | None = timedelta(days=30)
 
     def route(self, name: str) -> Route:
         """The route of that name; one that is gone from the configuration means the default."""

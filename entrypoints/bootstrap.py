@@ -20,14 +20,22 @@ from adapters.sql.migrate import MigrationStatus
 from application.accept import Acceptor
 from application.committer import Committer
 from application.dispatch import Dispatcher
+from application.feed import Feed
 from application.lease import LeaseKeeper
 from application.logbook import Logbook
 from application.lookups import Lookups
+from application.measured_store import MeasuredStore
+from application.measurements import Measurements
 from application.operate import Operator
 from application.ports import StoreUnavailable
 from application.provider_port import Provider, Searchable
 from application.reading import Reader
 from application.recorded import Recorded
+from application.report_ports import REPORTS
+from application.report_reading import ReportReader
+from application.reports import Projector, ReportRunner
+from application.retention import Retention
+from application.standing import Standings
 from application.supervise import Supervisor
 from entrypoints.config import Config
 from entrypoints.config_schema import ResendConfig, SandboxConfig, ScriptedConfig, SmtpConfig
@@ -66,10 +74,12 @@ class DatabaseMissing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ReadOnly:
-    """A reader, and how to let go of it."""
+    """A reader, the log to follow, reports, and how to let go of them."""
 
     reader: Reader
+    feed: Feed
     close: Callable[[], Awaitable[None]]
+    reports: ReportReader
 
 
 def migrate(config: Config) -> None:
@@ -94,7 +104,14 @@ def open_service(config: Config, *, worker: bool) -> Service:
     stall_s = min(STALL_S, settings.lease.total_seconds() / 3)
     store = open_store(config.database_url(), circuit=settings.circuit, stall_s=stall_s)
     threads = Threads(STORE_THREADS)
-    wakers: list[Callable[[], None]] = []
+    measurements = Measurements(settings.providers)
+    measured = MeasuredStore(store, clock, measurements)
+
+    def not_read(error: StoreUnavailable) -> None:
+        logbook.error("feed_not_read", reason=str(error))
+
+    feed = Feed(store=store, executor=threads, troubled=not_read)
+    wakers: list[Callable[[], None]] = [feed.wake]
 
     def wake() -> None:
         for each in wakers:
@@ -104,12 +121,12 @@ def open_service(config: Config, *, worker: bool) -> Service:
         logbook.recorded(events)
         wake()
 
-    committer = Committer(store, threads, committed)
+    committer = Committer(measured, threads, committed)
     sending: Worker | None = None
     if worker:
         providers = {name: make_provider(config, name) for name in config.providers}
         lookups = Lookups(
-            store=store,
+            store=measured,
             executor=threads,
             clock=clock,
             ids=ids,
@@ -126,10 +143,12 @@ def open_service(config: Config, *, worker: bool) -> Service:
         def observe(events: Sequence[Recorded]) -> None:
             logbook.recorded(events)
             lookups.observe(events)
+            if events:
+                feed.wake()
 
         keeper = LeaseKeeper(
             worker=worker_name(),
-            store=store,
+            store=measured,
             executor=threads,
             clock=clock,
             ids=ids,
@@ -138,7 +157,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
             observe=observe,
         )
         dispatcher = Dispatcher(
-            store=store,
+            store=measured,
             executor=threads,
             clock=clock,
             ids=ids,
@@ -184,17 +203,38 @@ def open_service(config: Config, *, worker: bool) -> Service:
             settings=settings,
         ),
         operator=Operator(
-            store=store, executor=threads, ids=ids, settings=settings, logbook=logbook, wake=wake
+            store=measured, executor=threads, ids=ids, settings=settings, logbook=logbook, wake=wake
         ),
         supervisor=Supervisor(logbook),
         logbook=logbook,
+        feed=feed,
+        reports=ReportRunner(
+            projector=Projector(log=store, reports=store.reports, name=REPORTS, holder=worker_name()),
+            executor=threads,
+            clock=clock,
+            logbook=logbook,
+        ),
+        report_reader=ReportReader(rows=store.report_rows, executor=threads, clock=clock),
+        measurements=measurements,
+        standings=Standings(reader=store.standings, executor=threads, clock=clock),
+        retention=Retention(
+            contents=store.retention,
+            kept_for=settings.content_kept_for,
+            holder=worker_name(),
+            executor=threads,
+            clock=clock,
+            ids=ids,
+            logbook=logbook,
+        ),
         worker=sending,
         close=close,
     )
 
 
-def open_reader(config: Config) -> ReadOnly:
-    """A reader beside whoever writes. Raises DatabaseMissing, NotMigrated, StoreUnavailable."""
+def open_reader(
+    config: Config, troubled: Callable[[StoreUnavailable], None] = lambda error: None
+) -> ReadOnly:
+    """A reader beside whoever writes; `troubled`: see Feed. Raises DatabaseMissing, NotMigrated, StoreUnavailable."""
     path = config.sqlite_path()
     if path is not None and not path.exists():
         raise DatabaseMissing(f"there is no database at {path}; `stagepost serve` makes one")
@@ -215,7 +255,8 @@ def open_reader(config: Config) -> ReadOnly:
         clock=SystemClock(),
         settings=settings,
     )
-    return ReadOnly(reader, close)
+    reports = ReportReader(rows=store.report_rows, executor=threads, clock=SystemClock())
+    return ReadOnly(reader, Feed(store=store, executor=threads, troubled=troubled), close, reports)
 
 
 def worker_name() -> str:

@@ -122,6 +122,7 @@ class Config:
             resolve_within=self.uncertain.resolve_within,
             lease=self.worker.lease,
             grace=self.worker.grace,
+            content_kept_for=self.retention.content,
         )
 
     def _all_routes(self) -> Mapping[str, RouteConfig]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from threading import Lock
+from typing import Any, BinaryIO
 
 import msgspec
 import structlog
@@ -30,7 +33,7 @@ def configure_logging(level: str = "info", format: str = "auto") -> None:
         factory: Any = structlog.PrintLoggerFactory(file=sys.stderr)
     else:
         processors = [_as_json]
-        factory = structlog.BytesLoggerFactory(file=sys.stderr.buffer)
+        factory = _Lines(sys.stderr.buffer)
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -45,6 +48,39 @@ def _as_json(logger: Any, level: str, line: Any) -> bytes:
     if "exc_info" in line:
         line = structlog.processors.format_exc_info(logger, level, line)
     return _encode({"timestamp": datetime.now(UTC), "level": level, **line})
+
+
+class _Lines:
+    """Writes lines to `file`; those of one turn of the event loop at once: a batch has hundreds."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lock = Lock()
+        self._held: list[bytes] = []
+
+    def __call__(self, *_: object) -> _Lines:
+        return self
+
+    def msg(self, line: bytes) -> None:
+        """One more line."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._held.append(line)
+            self._flush()
+            return
+        if not self._held:
+            loop.call_soon(self._flush)
+        self._held.append(line)
+
+    debug = info = warning = warn = error = critical = exception = log = msg
+
+    def _flush(self) -> None:
+        # A full disk or a closed pipe costs the lines, and nothing else.
+        with self._lock, suppress(OSError):
+            held, self._held = self._held, []
+            self._file.write(b"\n".join([*held, b""]))
+            self._file.flush()
 
 
 class _ToStructlog(logging.Handler):

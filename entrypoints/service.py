@@ -10,14 +10,20 @@ from datetime import timedelta
 from application.accept import Acceptor
 from application.committer import Committer
 from application.dispatch import Dispatcher
+from application.feed import Feed
 from application.lease import LeaseKeeper
 from application.logbook import Logbook
 from application.lookups import Lookups
+from application.measurements import Measurements
 from application.operate import Operator
 from application.ports import Clock, EventStore, Executor, StoreUnavailable
 from application.provider_port import Provider
 from application.reading import Reader
+from application.report_reading import ReportReader
+from application.reports import BEHIND_ALERT_S, ReportRunner
+from application.retention import Retention
 from application.settings import Settings
+from application.standing import Standings
 from application.supervise import Supervisor
 
 COUNT_EVERY_S = 1.0
@@ -67,6 +73,12 @@ class Service:
     operator: Operator
     supervisor: Supervisor
     logbook: Logbook
+    feed: Feed
+    reports: ReportRunner
+    report_reader: ReportReader
+    measurements: Measurements
+    standings: Standings
+    retention: Retention
     worker: Worker | None
     close: Callable[[], Awaitable[None]]
     """Lets go of the threads and connections, last of all."""
@@ -76,6 +88,8 @@ class Service:
         await self.acceptor.count_waiting()
         self.supervisor.start("committer", self.committer.run())
         self.supervisor.start("counter", self._count())
+        self.supervisor.start("reports", self.reports.run())
+        self.supervisor.start("retention", self.retention.run())
         if self.worker is not None:
             if self.worker.recover_all:
                 await self.worker.keeper.recover(timedelta(0))
@@ -84,7 +98,11 @@ class Service:
             self.supervisor.start("dispatcher", self._dispatcher.run())
 
     def leave(self) -> None:
-        """Start no attempt any more, while clients are still being answered; `stop` does the rest."""
+        """Start no attempt any more, while clients are still being answered; `stop` does the rest.
+
+        Whoever follows the log has had its answer, which would never end by itself.
+        """
+        self.feed.leave()
         if self.worker is not None:
             self._dispatcher.leave()
 
@@ -112,8 +130,11 @@ class Service:
             age = self.clock.monotonic() - self._dispatcher.ticked_at
             if age > TICK_AGE_MAX_S:
                 problems.append(f"worker: no round for {age:.0f} s")
-        alerts = tuple(f"{at.isoformat()} {text}" for at, text in self.logbook.alerts)
-        return Readiness(problems=tuple(problems), alerts=alerts)
+        alerts = [f"{at.isoformat()} {text}" for at, text in self.logbook.alerts]
+        behind_s = self.reports.lag.seconds
+        if behind_s > BEHIND_ALERT_S:
+            alerts.append(f"{self.clock.now().isoformat()} reports_behind seconds={behind_s:.0f}")
+        return Readiness(problems=tuple(problems), alerts=tuple(alerts))
 
     @property
     def _dispatcher(self) -> Dispatcher:

@@ -7,8 +7,12 @@ from typing import Any
 
 from application.accept import Receipt
 from application.explain import Explanation
-from application.projections.emails import Status
+from application.projections.emails import Status, email_id_of
 from application.queries import AttemptRow, LimitUse, ProviderStatus, StatusRow
+from application.recorded import EMAIL_PREFIX, Recorded
+from application.report_ports import By, Span
+from application.report_reading import WITH_KINDS, ReportRow
+from application.reports import Lag
 
 Shape = dict[str, Any]
 
@@ -40,17 +44,43 @@ def status(row: StatusRow) -> Shape:
         "requested_at": rfc3339(row.requested_at),
         "updated_at": rfc3339(row.updated_at),
         "next_at": _rfc3339_or_none(row.next_at),
+        "erased": row.erased,
     }
 
 
 def explanation(told: Explanation) -> Shape:
     """The story of one email: every line with its time and the stored event behind it."""
     return {
+        "id": told.id,
         "email_id": told.email_id,
+        "at": _rfc3339_or_none(told.at),
         "status": told.status.value,
         "lines": [{"at": rfc3339(one.at), "event": one.event, "text": one.text} for one in told.lines],
+        "recipients": [
+            {"index": one.index, "outcome": one.outcome.value, "text": one.text} for one in told.recipients
+        ],
+        "took_s": None if told.took is None else told.took.total_seconds(),
         "next": told.next,
+        "erased": told.erased,
     }
+
+
+def event(recorded: Recorded) -> Shape:
+    """One row of `GET /emails/{id}/events`. `data` is as its class has it, which msgspec knows to encode."""
+    return {
+        "type": type(recorded.event).__name__,
+        "version": recorded.version,
+        "position": recorded.position,
+        "at": rfc3339(recorded.at),
+        "data": recorded.event,
+    }
+
+
+def logged(recorded: Recorded) -> Shape:
+    """An event of the whole log: with its stream, and its email, if it is an email's."""
+    is_email = recorded.stream.startswith(EMAIL_PREFIX)
+    named = {"stream": recorded.stream, "email_id": email_id_of(recorded.stream) if is_email else None}
+    return {**event(recorded), **named}
 
 
 def acted(row: StatusRow, status: Status) -> Shape:
@@ -69,6 +99,29 @@ def provider(provider: ProviderStatus) -> Shape:
         "not_before": _rfc3339_or_none(provider.not_before),
         "open_attempts": provider.open_attempts,
         "limits": [_limit(one) for one in provider.limits],
+    }
+
+
+def report_row(row: ReportRow, by: By) -> Shape:
+    """One row of `GET /reports/hourly`; without its hour, of sums over all of them."""
+    shape: Shape = {} if row.hour is None else {"hour": rfc3339(row.hour)}
+    shape[by.value] = row.name or None
+    if by is By.KIND:
+        return shape | {measure.value: row.counts[measure] for measure in WITH_KINDS}
+    delay = row.delay
+    shape |= {measure.value: n for measure, n in row.counts.items()}
+    shape["delay_ms"] = None if delay is None else {"p50": delay.p50, "p95": delay.p95, "p99": delay.p99}
+    if by is By.PROVIDER:
+        shape["open_seconds"] = row.open_seconds
+    return shape
+
+
+def report_head(span: Span, lag: Lag) -> Shape:
+    """What stands beside the rows of a report: which hours they are of, and what may be lacking."""
+    return {
+        "since": rfc3339(span.since),
+        "until": rfc3339(span.until),
+        "lag": {"events": lag.events, "seconds": lag.seconds},
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from threading import Lock
@@ -15,9 +15,9 @@ from application.ports import Clock, Lease, LeaseLost, Locked, Plan, Share, Tran
 from application.projections.emails import EmailView, email_id_of
 from application.projections.gates import Gate, counting_in, touched_by
 from application.projections.inline import InlineViews
-from application.recorded import Committed, Conflict, Recorded, StoredContent, Unit
+from application.recorded import Committed, Conflict, Recorded, StoredContent, Unit, email_stream
 from domain.circuit import CircuitPolicy
-from domain.email.events import AttemptStarted
+from domain.email.events import AttemptStarted, Cancelled, Failed, Redriven, Sent
 
 
 class MemoryEventStore:
@@ -87,6 +87,7 @@ class MemoryEventStore:
             overdue=overdue,
             taken_over=taken_over,
             lease_alive=alive,
+            kept=frozenset(self._kept(plan.emails)) if plan.kept else frozenset(),
         )
 
     def _taken_over(self, lease: Lease, plan: Plan) -> tuple[tuple[str, int], ...]:
@@ -151,6 +152,15 @@ class MemoryEventStore:
         with self._lock:
             return self._log[after : after + limit]
 
+    def read_back(self, before: int, limit: int) -> list[Recorded]:
+        with self._lock:
+            last = min(max(0, before - 1), len(self._log))
+            return self._log[max(0, last - limit) : last][::-1]
+
+    def end(self) -> int:
+        with self._lock:
+            return len(self._log)
+
     def contents(self, email_ids: Sequence[str]) -> dict[str, StoredContent]:
         with self._lock:
             return self._kept(email_ids)
@@ -161,6 +171,21 @@ class MemoryEventStore:
     def erase(self, email_id: str) -> None:
         with self._lock:
             self._contents.pop(email_id, None)
+
+    def erase_ended(self, ends: Mapping[str, int]) -> int:
+        """Erase the content of the emails that still stand at these ends (versions); how many had some left."""
+        with self._lock:
+            over = [one for one, version in ends.items() if self._last_end(one) == version]
+            return sum(self._contents.pop(one, None) is not None for one in over)
+
+    def _last_end(self, email_id: str) -> int | None:
+        """The version of the event that ended the email last, unless it was reopened since."""
+        for recorded in reversed(self._streams[email_stream(email_id)]):
+            if isinstance(recorded.event, Sent | Failed | Cancelled):
+                return recorded.version
+            if isinstance(recorded.event, Redriven):
+                return None
+        return None
 
     def acquire_lease(self, worker: str) -> Lease:
         with self._lock:

@@ -17,16 +17,24 @@ BLOBS = Sql("""
 """)
 # Whoever holds a blob's row keeps `erase` from deleting it before the reference to it is there to be seen.
 HOLD_BLOBS = Sql("SELECT digest FROM blobs WHERE digest = ANY(:digests) ORDER BY digest FOR KEY SHARE")
+# In one go and in this order, as `store` holds them: two that share several blobs don't wait in a circle.
 LOCK_BLOBS = Sql("""
     SELECT digest FROM blobs
-    WHERE digest IN (SELECT digest FROM content_blobs WHERE email_id = :email_id)
+    WHERE digest IN (SELECT digest FROM content_blobs WHERE email_id = ANY(:email_ids))
     ORDER BY digest FOR UPDATE
 """)
-FORGET = Sql("DELETE FROM contents WHERE email_id = :email_id")
-FORGET_BLOBS = Sql("DELETE FROM content_blobs WHERE email_id = :email_id")
+FORGET = Sql("DELETE FROM contents WHERE email_id = ANY(:email_ids)")
+FORGET_BLOBS = Sql("DELETE FROM content_blobs WHERE email_id = ANY(:email_ids)")
 SWEEP = Sql("""
     DELETE FROM blobs WHERE digest = ANY(:digests)
     AND NOT EXISTS (SELECT 1 FROM content_blobs WHERE content_blobs.digest = blobs.digest)
+""")
+KEPT = Sql("SELECT email_id FROM contents WHERE email_id = ANY(:email_ids)")
+# The lengths alone: neither database reads the data for them.
+ATTACHED = Sql("""
+    SELECT c.email_id, CAST(sum(length(b.data)) AS bigint)
+    FROM content_blobs c JOIN blobs b ON b.digest = c.digest
+    WHERE c.email_id = ANY(:email_ids) GROUP BY c.email_id
 """)
 INSERT = Insert.into(tables.contents, "UPSERT")
 INSERT_BLOBS = Insert.into(tables.blobs, "UPSERT")
@@ -68,10 +76,25 @@ def read(session: Session, email_ids: Collection[str]) -> dict[str, StoredConten
     }
 
 
-def erase(session: Session, email_id: str) -> None:
-    """Delete an email's content, and the blobs that nobody else refers to."""
-    digests = [row[0] for row in session.rows(LOCK_BLOBS, email_id=email_id)]
-    session.run(FORGET, email_id=email_id)
+def kept(session: Session, email_ids: Collection[str]) -> frozenset[str]:
+    """Those of the emails whose content is there."""
+    return frozenset(row[0] for row in session.rows(KEPT, email_ids=list(email_ids)))
+
+
+def attached(session: Session, email_ids: Collection[str]) -> dict[str, int]:
+    """How many octets are attached to each of these emails; those without attachments are left out."""
+    return dict(session.rows(ATTACHED, email_ids=list(email_ids)))
+
+
+def erase(session: Session, email_ids: Collection[str]) -> int:
+    """Delete these emails' content, and the blobs that nobody else refers to; how many had some left.
+
+    The caller holds the rows of the emails.
+    """
+    ids = sorted(email_ids)
+    digests = [row[0] for row in session.rows(LOCK_BLOBS, email_ids=ids)]
+    erased = session.run(FORGET, email_ids=ids)
     if digests:
-        session.run(FORGET_BLOBS, email_id=email_id)
+        session.run(FORGET_BLOBS, email_ids=ids)
         session.run(SWEEP, digests=digests)
+    return erased

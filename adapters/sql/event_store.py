@@ -13,6 +13,10 @@ from adapters.sql.dialect import Sql
 from adapters.sql.engine import TURNS_MAX, Database, Session
 from adapters.sql.follow import Follower
 from adapters.sql.gates import Gates
+from adapters.sql.report_rows import SqlReportRows
+from adapters.sql.reports import SqlReports
+from adapters.sql.retention import SqlEndedContents
+from adapters.sql.standing import SqlStandings
 from adapters.sql.statuses import SqlStatuses
 from adapters.sql.transaction import GatesMissing, Transactions
 from adapters.sql.views import Views
@@ -45,12 +49,16 @@ class SqlEventStore:
         self._database = database
         self._clock = clock
         self._gates = Gates(circuit)
-        views = Views()
+        self._views = views = Views()
         self._writer = Writer(views)
         self._transactions = Transactions(writer=self._writer, views=views, gates=self._gates, now=self._now)
         self._follower = Follower(database)
         self._committed_at = -FRESH_S
         self.statuses = SqlStatuses(database)
+        self.standings = SqlStandings(database, self._now)
+        self.reports = SqlReports(database, self._now)
+        self.report_rows = SqlReportRows(database, self._now)
+        self.retention = SqlEndedContents(database, self._follower, self._now)
 
     def append(self, units: Sequence[Unit]) -> list[Committed | Conflict]:
         if not units:
@@ -71,11 +79,21 @@ class SqlEventStore:
     def read_all(self, after: int, limit: int) -> list[Recorded]:
         return self._follower.read(after, limit)
 
+    def read_back(self, before: int, limit: int) -> list[Recorded]:
+        return self._database.read(lambda session: log.back(session, before, limit))
+
+    def end(self) -> int:
+        return self._follower.end()
+
     def contents(self, email_ids: Sequence[str]) -> dict[str, StoredContent]:
         return self._database.read(lambda session: content_store.read(session, email_ids))
 
     def erase(self, email_id: str) -> None:
-        self._write(lambda session: content_store.erase(session, email_id))
+        def forget(session: Session) -> None:
+            self._views.lock(session, [email_id])
+            content_store.erase(session, [email_id])
+
+        self._write(forget)
 
     def acquire_lease(self, worker: str) -> Lease:
         return self._write(lambda session: leases.acquire(session, worker, self._now(session)))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from adapters.gate_codec import decode_gate, encode_gate
 from adapters.sql import tables
 from adapters.sql.dialect import Insert, Sql
-from adapters.sql.engine import Rows, Session
+from adapters.sql.engine import Rows, Session, Stamp
 from application.projections.gates import Gate, counting_in
 from domain.circuit import CircuitPolicy
 
@@ -54,13 +54,18 @@ class Gates:
     def _row(self, session: Session, gate: Gate) -> tuple[object, ...]:
         state = encode_gate(gate)
         self._decoded[gate.name] = (state, counting_in(gate, self._policy))
-        return (
-            gate.name,
-            gate.circuit.phase.value,
-            gate.circuit.paused,
-            gate.open_attempts,
-            session.stamp(gate.not_before),
-            session.stamp(gate.last_at),
-            gate.position,
-            state,
-        )
+        return row(gate, state, session.stamp)
+
+
+def row(gate: Gate, state: str, stamp: Stamp) -> tuple[object, ...]:
+    """The row of `gates`, as its columns are ordered. `state`: the gate as text."""
+    return (
+        gate.name,
+        gate.circuit.phase.value,
+        gate.circuit.paused,
+        gate.open_attempts,
+        stamp(gate.not_before),
+        stamp(gate.last_at),
+        gate.position,
+        state,
+    )

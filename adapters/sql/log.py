@@ -23,6 +23,7 @@ HEADS = Sql("""
 KNOWN = Sql("SELECT event_id FROM events WHERE event_id = ANY(:event_ids)")
 STREAM = Sql(f"SELECT {COLUMNS} FROM events WHERE stream = :stream ORDER BY version")
 STREAMS = Sql(f"SELECT {COLUMNS}, hash FROM events WHERE stream = ANY(:streams) ORDER BY stream, version")
+BACK = Sql(f"SELECT {COLUMNS} FROM events WHERE position < :before ORDER BY position DESC LIMIT :limit")
 LAST = Sql("SELECT coalesce(max(position), 0) FROM events")
 # Drawn in one go, and one by one: between them another transaction's may lie.
 DRAW = Sql("""
@@ -56,6 +57,11 @@ def known_ids(session: Session, event_ids: Sequence[str]) -> frozenset[str]:
 def stream(session: Session, name: str) -> list[Recorded]:
     """All events of a stream in order."""
     return [recorded_of(row) for row in session.rows(STREAM, stream=name)]
+
+
+def back(session: Session, before: int, limit: int) -> list[Recorded]:
+    """The last events in front of a position, the latest first."""
+    return [recorded_of(row) for row in session.rows(BACK, before=before, limit=limit)]
 
 
 def histories(session: Session, streams: Sequence[str]) -> list[tuple[Recorded, bytes]]:

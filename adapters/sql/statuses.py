@@ -20,10 +20,12 @@ from application.queries import AttemptRow, PageKey, StatusRow
 
 # Where the log has only a digest of the client's id, the content store has the id, until it is erased.
 SELECT = f"""
-    SELECT e.email_id, coalesce(c.key, e.client_id) AS id, e.status, e.provider, e.recipients,
-        e.requested_at, e.updated_at, e.route, e.lane, e.due_at, e.deadline_at
-    FROM emails e LEFT JOIN contents c
-        ON c.email_id = e.email_id AND substr(e.client_id, 1, {len(DIGEST_PREFIX)}) = '{DIGEST_PREFIX}'
+    SELECT e.email_id,
+        CASE WHEN substr(e.client_id, 1, {len(DIGEST_PREFIX)}) = '{DIGEST_PREFIX}'
+            THEN coalesce(c.key, e.client_id) ELSE e.client_id END AS id,
+        e.status, e.provider, e.recipients, e.requested_at, e.updated_at, e.route, e.lane, e.due_at,
+        e.deadline_at, c.email_id IS NULL AS erased
+    FROM emails e LEFT JOIN contents c ON c.email_id = e.email_id
 """
 FIND = Sql(SELECT + "WHERE e.email_id = ANY(:email_ids)")
 ATTEMPTS = Sql("""
@@ -121,9 +123,8 @@ def _attempts(session: Session, email_ids: list[str]) -> Iterator[tuple[str, Att
 
 
 def _status_row(row: tuple[Any, ...], attempts: tuple[AttemptRow, ...], now: datetime) -> StatusRow:
-    email_id, id, stored, provider, recipients, requested_at, updated_at, route, lane, due_at, deadline_at = (
-        row
-    )
+    email_id, id, stored, provider, recipients, *times = row
+    requested_at, updated_at, route, lane, due_at, deadline_at, erased = times
     status, due_at = Status(stored), maybe_time_of(due_at)
     if status is Status.SCHEDULED and due_at is not None and due_at <= now:
         status = Status.QUEUED
@@ -139,4 +140,5 @@ def _status_row(row: tuple[Any, ...], attempts: tuple[AttemptRow, ...], now: dat
         route=route,
         lane=lane,
         next_at=due_at if lane is not None else maybe_time_of(deadline_at),
+        erased=bool(erased),
     )

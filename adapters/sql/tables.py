@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that these tables are the result of."""
 
 ID = Text().with_variant(Text(collation="C"), "postgresql")
@@ -190,4 +190,80 @@ checks = Table(
     Column("name", ID, primary_key=True),
     Column("at", TIME, nullable=False),  # written only to see that it can be
     postgresql_with=OFTEN_UPDATED,
+)
+
+# Reports: sums over all streams, behind the log. Rows of a build that no checkpoint names are being swept away.
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("name", ID, primary_key=True),
+    Column("position", BigInteger, nullable=False),  # every event up to here is in the rows of its build
+    Column("at", TIME, nullable=False),  # when it was moved last, and by whom
+    Column("build", Integer, nullable=False),
+    Column("holder", Text, nullable=False),
+    postgresql_with=OFTEN_UPDATED,
+)
+
+# Only the rows of the present hour are rewritten, but those at every page.
+COUNTED = {"fillfactor": "70", "autovacuum_vacuum_scale_factor": "0.05"}
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("build", Integer, nullable=False),
+    Column("hour", TIME, nullable=False),
+    Column("provider", ID, nullable=False),  # empty: none was attempted yet
+    Column("route", ID, nullable=False),
+    Column("measure", ID, nullable=False),
+    Column("kind", ID, nullable=False),  # empty where the measure has none
+    Column("bucket", SmallInteger, nullable=False),  # of the delay, where something was sent; else 0
+    Column("n", BigInteger, nullable=False),
+    PrimaryKeyConstraint(
+        "build", "hour", "provider", "route", "measure", "kind", "bucket", name="tallies_pkey"
+    ),
+    sqlite_with_rowid=False,
+    postgresql_with=COUNTED,
+)
+
+tag_tallies = Table(
+    "tag_tallies",
+    metadata,
+    Column("build", Integer, nullable=False),
+    Column("hour", TIME, nullable=False),
+    Column("tag", ID, nullable=False),
+    Column("measure", ID, nullable=False),
+    Column("kind", ID, nullable=False),
+    Column("bucket", SmallInteger, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    PrimaryKeyConstraint("build", "hour", "tag", "measure", "kind", "bucket", name="tag_tallies_pkey"),
+    sqlite_with_rowid=False,
+    postgresql_with=COUNTED,
+)
+
+open_times = Table(
+    "open_times",
+    metadata,
+    Column("build", Integer, nullable=False),
+    Column("hour", TIME, nullable=False),
+    Column("provider", ID, nullable=False),
+    Column("us", BigInteger, nullable=False),  # of circuits that are closed again
+    PrimaryKeyConstraint("build", "hour", "provider", name="open_times_pkey"),
+    sqlite_with_rowid=False,
+)
+open_circuits = Table(
+    "open_circuits",
+    metadata,
+    Column("build", Integer, nullable=False),
+    Column("provider", ID, nullable=False),
+    Column("since", TIME, nullable=False),
+    PrimaryKeyConstraint("build", "provider", name="open_circuits_pkey"),
+    sqlite_with_rowid=False,
+)
+
+delay_buckets = Table(
+    "delay_buckets",
+    metadata,
+    Column("bucket", SmallInteger, primary_key=True, autoincrement=False),
+    Column("upper_us", BigInteger, nullable=False),
+    Column("middle_us", BigInteger, nullable=False),
 )

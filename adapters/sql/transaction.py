@@ -71,6 +71,7 @@ class Transactions:
         attempts = claims.open_attempts(session, plan)
         named = dict.fromkeys([*plan.emails, *(email_id for email_id, _ in attempts)])
         self._views.lock(session, named)
+        kept = content_store.kept(session, plan.emails) if plan.kept else frozenset[str]()
         seen, claimed, overdue = self._claim(session, plan, alive=alive)
         emails, heads = self._views.load(session, dict.fromkeys([*named, *claimed, *overdue]))
         # Read before the gates are held: everybody waits for whoever holds them.
@@ -85,6 +86,7 @@ class Transactions:
             overdue=overdue,
             taken_over=claims.still_open(attempts, emails),
             lease_alive=alive,
+            kept=kept,
         )
         return _Held(locked, heads, contents)
 

@@ -19,9 +19,13 @@ class FailReason(StrEnum):
     """Why an email ended without reaching everyone."""
 
     REJECTED = "rejected"
+    """Nobody took it: every recipient, or the message at every provider, was refused for good."""
     EXPIRED = "expired"
+    """Its time was over before everyone was reached."""
     SUPPRESSED = "suppressed"
+    """Its recipients are on a list of those who get no mail. Nothing writes it yet."""
     OUTCOME_UNKNOWN = "outcome_unknown"
+    """A recipient who is not known to be reached may have been, in an attempt that was never cleared up."""
 
 
 @unique
@@ -29,8 +33,11 @@ class HoldReason(StrEnum):
     """Why an email waits for an operator."""
 
     UNCERTAIN = "uncertain"
+    """It may have been sent, and its policy is to ask."""
     POISON = "poison"
+    """Several workers in a row were lost over it."""
     OPERATOR = "operator"
+    """An operator said so. Nothing writes it yet."""
 
 
 @unique
@@ -38,12 +45,19 @@ class SwitchReason(StrEnum):
     """Why an email goes to another provider than the one before."""
 
     ATTEMPT_FAILED = "attempt_failed"
+    """The provider before did not take it, or has had its tries."""
     CIRCUIT_OPEN = "circuit_open"
+    """Its circuit is open."""
     RATE_LIMITED = "rate_limited"
+    """It is at a limit, or asked for a pause."""
     ACCOUNT = "account"
+    """Our account there is refused, or its quota used up."""
     SENDER = "sender"
+    """The sender is not allowed there."""
     TOO_LARGE = "too_large"
+    """The message is too large for it."""
     PAUSED = "paused"
+    """An operator took it out of use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,8 @@ COMMANDS = (
     ("send", "send:send", "Hand in one email."),
     ("status", "inquire:status", "Show how an email stands."),
     ("explain", "inquire:explain", "Tell what happened to an email, why, and what comes next."),
+    ("tail", "tail:tail", "Show the last events of the log, and follow it."),
+    ("report", "report:report", "Count what was sent, and how it went, by the hour."),
     ("retry", "operate:retry", "Reopen failed emails, let held ones go."),
     ("cancel", "operate:cancel", "Call off emails that are not sent yet."),
     ("providers", "providers:app", "List, test, pause, resume and reset providers."),

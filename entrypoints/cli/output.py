@@ -78,6 +78,11 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else "�" for one in text)
 
 
+def moment(at: datetime) -> str:
+    """A time for people who compare it with others, to the millisecond, UTC."""
+    return at.astimezone(UTC).isoformat(" ", "milliseconds").replace("+00:00", "Z")
+
+
 def clock(at: datetime | None) -> str:
     """A time for people, UTC."""
     return "-" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

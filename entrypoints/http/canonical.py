@@ -12,7 +12,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from application.recorded import StoredContent
 from domain.content import Address, Attachment, Content
+from domain.email.events import Requested
 from domain.routing import OnUncertain
 
 Mailbox = tuple[str, str]
@@ -75,6 +77,59 @@ def canonical(
             expires_after_us=None if expires_after is None else expires_after // timedelta(microseconds=1),
             on_uncertain=None if on_uncertain is None else on_uncertain.value,
         )
+    )
+
+
+FROM, EXPIRES_AFTER, ON_UNCERTAIN = "from", "expires_after", "on_uncertain"
+SEND_AT, CONTENT_TYPE = "send_at:", "content_type:"
+
+
+def marks_of(
+    *,
+    sender_given: bool,
+    types_given: Sequence[str | None],
+    past_send_at: datetime | None,
+    expires_after: timedelta | None,
+    on_uncertain: OnUncertain | None,
+) -> tuple[str, ...]:
+    """What of a request shows neither in its content nor in `Requested`: which of the fields with defaults it gave.
+
+    `past_send_at`: a time to send at that was over already, and became at once.
+    """
+    marks = [FROM] if sender_given else []
+    marks += [f"{CONTENT_TYPE}{index}" for index, given in enumerate(types_given) if given is not None]
+    if past_send_at is not None:
+        marks.append(SEND_AT + past_send_at.isoformat())
+    if expires_after is not None:
+        marks.append(EXPIRES_AFTER)
+    if on_uncertain is not None:
+        marks.append(ON_UNCERTAIN)
+    return tuple(marks)
+
+
+def canonical_again(requested: Requested, stored: StoredContent) -> bytes | None:
+    """The canonical bytes of a request that was accepted; None: there are no marks to tell by.
+
+    Raises ValueError for marks that `marks_of` never made.
+    """
+    if stored.marks is None:
+        return None
+    marks, content, send_at = set(stored.marks), stored.content, requested.send_at
+    for mark in marks:
+        if mark.startswith(SEND_AT):
+            send_at = datetime.fromisoformat(mark.removeprefix(SEND_AT))
+    lifetime = requested.expires_at - (requested.send_at or requested.requested_at)
+    return canonical(
+        content,
+        sender_given=FROM in marks,
+        types_given=[
+            one.content_type if f"{CONTENT_TYPE}{index}" in marks else None
+            for index, one in enumerate(content.attachments)
+        ],
+        tags=requested.tags,
+        send_at=send_at,
+        expires_after=lifetime if EXPIRES_AFTER in marks else None,
+        on_uncertain=requested.on_uncertain if ON_UNCERTAIN in marks else None,
     )
 
 

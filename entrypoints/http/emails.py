@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from application.recorded import Recorded
+from application.explain import NotYetRequested
 from domain.errors import NotRequested
 from entrypoints import shapes
+from entrypoints.config_source import suggestion
 from entrypoints.http.body import Bodies, require_json
 from entrypoints.http.problems import Errors
 from entrypoints.http.statuses import StatusQuery, cursor, parse_query
 from entrypoints.http.wire import Shape, decode_object, of
+from entrypoints.moments import parse_moment
 from entrypoints.service import Service
 
 BY = "operator"
@@ -29,6 +32,7 @@ class Emails:
     def __init__(self, service: Service, bodies: Bodies) -> None:
         self._reader = service.reader
         self._operator = service.operator
+        self._clock = service.clock
         self._bodies = bodies
 
     async def page(self, request: Request) -> Response:
@@ -49,11 +53,18 @@ class Emails:
     async def events(self, request: Request) -> Response:
         """GET /emails/{id}/events"""
         history = await self._reader.events(request.path_params["id"])
-        return json({"data": [_event(one) for one in history]})
+        return json({"data": [shapes.event(one) for one in history]})
 
     async def explain(self, request: Request) -> Response:
         """GET /emails/{id}/explain"""
-        return json(shapes.explanation(await self._reader.explain(request.path_params["id"])))
+        at = self._moment(request)
+        try:
+            told = await self._reader.explain(request.path_params["id"], at)
+        except NotYetRequested as error:
+            errors = Errors()
+            errors.add("at", f"is too early: the email was accepted at {shapes.rfc3339(error.requested_at)}")
+            raise errors.problem() from error
+        return json(shapes.explanation(told))
 
     async def cancel(self, request: Request) -> Response:
         """POST /emails/{id}/cancel"""
@@ -69,6 +80,23 @@ class Emails:
         row = await self._reader.status(ref)
         status = await self._operator.retry(ref, BY, accept_duplicate_risk=accept)
         return json(shapes.acted(row, status))
+
+    def _moment(self, request: Request) -> datetime | None:
+        """`?at=`: the story as it stood then."""
+        errors, at = Errors(), None
+        for name, value in request.query_params.multi_items():
+            if name != "at":
+                errors.add(name, f"is no parameter we know; {suggestion(name, ('at',))}")
+            elif at is not None:
+                errors.add(name, "is given twice")
+            elif value:
+                try:
+                    at = parse_moment(value, self._clock.now())
+                except ValueError as error:
+                    errors.add(name, f"can't be read: {error}")
+        if errors:
+            raise errors.problem()
+        return at
 
     async def _named(self, ref: str, query: StatusQuery) -> list[shapes.Shape]:
         try:
@@ -96,13 +124,3 @@ class Emails:
 def json(answer: Any) -> Response:
     """A 200 with this as its body."""
     return Response(msgspec.json.encode(answer), media_type="application/json")
-
-
-def _event(recorded: Recorded) -> shapes.Shape:
-    return {
-        "type": type(recorded.event).__name__,
-        "version": recorded.version,
-        "position": recorded.position,
-        "at": shapes.rfc3339(recorded.at),
-        "data": recorded.event,
-    }

@@ -14,7 +14,7 @@ from application.accept import SendRequest
 from domain.content import HEADER_LINE_MAX, RECIPIENTS_MAX, Address, Attachment, Content
 from domain.headers import content_id_problem, content_type_problem, header_problem, text_problem
 from entrypoints.addresses import BadAddress, parse_address
-from entrypoints.http.canonical import canonical
+from entrypoints.http.canonical import canonical, marks_of
 from entrypoints.http.problems import Errors
 from entrypoints.http.wire import AttachmentBody, SendBody, Texts, decode_send
 from entrypoints.quantities import parse_duration
@@ -73,10 +73,12 @@ class Intake:
         expires_after = None if wanted.expires_after is None else _duration(wanted.expires_after, errors)
         if content is None or errors:
             raise errors.problem()
+        types_given = [one.content_type for one in wanted.attachments] if wanted.attachments else ()
+        is_past = send_at is not None and send_at <= now
         given = canonical(
             content,
             sender_given=wanted.from_ is not None,
-            types_given=[one.content_type for one in wanted.attachments] if wanted.attachments else (),
+            types_given=types_given,
             tags=tags,
             send_at=send_at,
             expires_after=expires_after,
@@ -88,10 +90,17 @@ class Intake:
             given=given,
             size=_size(content),
             tags=tags,
-            send_at=send_at if send_at is not None and send_at > now else None,
+            send_at=None if is_past else send_at,
             expires_after=expires_after,
             on_uncertain=wanted.on_uncertain,
             correlation_id=correlation_id,
+            marks=marks_of(
+                sender_given=wanted.from_ is not None,
+                types_given=types_given,
+                past_send_at=send_at if is_past else None,
+                expires_after=expires_after,
+                on_uncertain=wanted.on_uncertain,
+            ),
         )
 
     def _content(self, wanted: SendBody, errors: Errors) -> Content | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -21,11 +22,43 @@ SILENT_MAX_S = 60.0
 """In the middle of a body, without an octet of it."""
 
 
+class _Gathered:
+    """A transport that writes once in each turn of the loop: head and body of an answer are one packet, not two.
+
+    uvloop hands each `write` to the kernel at once; that was an eighth of the processor time of a small request.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes] = []
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send it, together with whatever else is written now."""
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+
+    def close(self) -> None:
+        """Send what is held, and close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            held, self._held = self._held, []
+            self._transport.write(held[0] if len(held) == 1 else b"".join(held))
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. Says by `is_stale` when it has kept us waiting for too long."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _Gathered(transport, self.loop)))
         self._in_head = True
         self._head_octets = 0
         self._head_since = self._heard_at = self.loop.time()

@@ -53,16 +53,19 @@ def store(url: str) -> Iterator[SqlEventStore]:
 
 
 class Blocked:
-    """A call that waits for a lock that `other` holds; `result` is what it gives once that is let go."""
+    """A call that waits for a lock that `other` holds; `result` is what it gives once that is let go.
 
-    def __init__(self, url: str, call: Callable[[], Any]) -> None:
+    `waiting`: how many wait by then, those before it included.
+    """
+
+    def __init__(self, url: str, call: Callable[[], Any], waiting: int = 1) -> None:
         self._answer: list[Any] = []
         self._thread = threading.Thread(target=lambda: self._answer.append(call()))
         self._thread.start()
         waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         deadline = time.monotonic() + 10
         with psycopg.connect(url, autocommit=True) as looking:
-            while looking.execute(waits).fetchone() == (0,):
+            while looking.execute(waits).fetchone() != (waiting,):
                 assert self._thread.is_alive(), "it did not wait"
                 assert time.monotonic() < deadline, "it does not wait"
                 time.sleep(0.01)

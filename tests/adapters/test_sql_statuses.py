@@ -128,7 +128,7 @@ def test_a_scheduled_email_reads_as_queued_once_it_is_due(store: SqlEventStore) 
 def test_a_row_says_all_there_is_to_say(store: SqlEventStore) -> None:
     """Attempts in order, recipients by index, times to the microsecond."""
     email_id = an_id()
-    store.append([request(email_id, key="order-1")])
+    store.append([request(email_id, with_content=True, key="order-1")])
     record(store, email_id, 1, started(), at=T0 + SECOND)
     record(store, email_id, 2, failed(code="421"), at=T0 + 2 * SECOND)
     record(store, email_id, 3, started(2, "postmark"), at=T0 + 2 * MINUTE)

@@ -7,16 +7,22 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from adapters.providers.scripted import ScriptedProvider, parse_script
-from application.explain import Explanation, explain
-from application.projections.emails import Status
+from adapters.memory.event_store import MemoryEventStore
+from adapters.providers.scripted import Behaviour, ScriptedProvider, parse_script
+from application.explain import Explanation, Fate, NotYetRequested, explain, explain_at
+from application.projections.emails import Status, folded
 from application.projections.gates import Gate, provider_gate
 from application.queries import StatusRow, why_it_waits, with_next_at
+from application.recorded import Recorded, email_stream
 from application.settings import ProviderSettings
-from domain.circuit import Circuit, Phase
+from domain.circuit import Circuit, CircuitPolicy, Phase
+from domain.email.state import Recipient
+from domain.failures import FailureKind
 from domain.rate_limit import Rate
 from domain.routing import Lane, OnUncertain
 from tests.application.world import World, settings
+from tests.contract.event_store.given import ManualClock
+from tests.contract.event_store.world import World as Lawful
 from tests.support.virtual import T0, VirtualClock, run_virtually
 
 LANE = Lane("", "default")
@@ -126,3 +132,109 @@ def test_a_rate_says_when_there_is_room_again() -> None:
     limited = settings(ProviderSettings(name="one", type="scripted", rates=(Rate.parse("2/h"),)))
 
     assert "one (at its limit until 2026-01-01 01:01:00 UTC)" == why_it_waits(LANE, {name: full}, limited, T0)
+
+
+def lived(*script: Behaviour, to: int = 1, keys: bool = False, minutes: int = 10) -> list[Recorded]:
+    """The history of an email to so many that one provider treats like this; with `keys`, it honours them."""
+    ttl = timedelta(hours=1) if keys else None
+
+    async def main(clock: VirtualClock) -> list[Recorded]:
+        provider = ScriptedProvider(name="one", script=script, sleep=clock.sleep, key_ttl=ttl)
+        known = settings(ProviderSettings(name="one", type="scripted", key_ttl=ttl))
+        world = World(clock, known, {"one": provider})
+        await world.worker()
+        receipt = await world.send(to=tuple(f"r{number}@example.org" for number in range(to)))
+        await clock.sleep(60 * minutes)
+        return world.history(receipt.email_id)
+
+    return run_virtually(main)
+
+
+LOST = parse_script(["lost"])[0]
+PARTLY = Behaviour(refused=frozenset({1}), deferred=frozenset({2, 3, 4}))
+
+
+def test_every_recipient_has_its_fate() -> None:
+    """By whom, in which attempt, and with what answer where it was refused."""
+    story = explain(lived(PARTLY, Behaviour(delay_s=2), to=6), LATER)
+    first, second = "accepted by one in attempt 1", "accepted by one in attempt 2"
+
+    assert [
+        Fate(index=0, outcome=Recipient.ACCEPTED, text=first),
+        Fate(index=1, outcome=Recipient.REFUSED, text="refused by one in attempt 1 (550 5.1.1)"),
+        *(Fate(index=index, outcome=Recipient.ACCEPTED, text=second) for index in (2, 3, 4)),
+        Fate(index=5, outcome=Recipient.ACCEPTED, text=first),
+    ] == list(story.recipients)
+    assert "accepted it for recipients 0, 5 after 0 ms as one-1; recipient 1 refused" in story.lines[2].text
+    assert "put off: recipients 2–4" in story.lines[2].text
+
+
+def test_the_whole_time_is_from_acceptance_to_the_end() -> None:
+    """Waiting between attempts included; before the end there is none."""
+    first, *rest = lived(PARTLY, Behaviour(delay_s=2), to=6)
+    history = [replace(first, at=first.at - timedelta(seconds=7)), *rest]
+
+    assert rest[-1].at - first.at + timedelta(seconds=7) == explain(history, LATER).took
+    assert explain_at(history, rest[-2].at).took is None
+
+
+def test_a_try_with_the_same_key_says_why_it_is_safe() -> None:
+    """And the attempt whose answer was lost is known to be accepted by the other's."""
+    story = explain(lived(LOST, Behaviour(), keys=True), LATER)
+
+    assert "next try in 1.6 s with the same key; evidence is waited for until" in story.lines[2].text
+    assert story.lines[3].text.endswith("with the key of attempt 1, which it does not send twice")
+    assert "accepted by one in attempt 2" == story.recipients[0].text
+
+
+def test_a_story_stood_as_its_events_had_it() -> None:
+    """At each of its times: only what had happened, and what was to come of it then."""
+    history = lived(LOST, Behaviour(kind=FailureKind.TRANSIENT), keys=True)
+    then = explain_at(history, history[2].at)
+    just_before = explain_at(history, history[3].at - timedelta(microseconds=1))
+
+    assert (history[2].at, Status.UNCERTAIN, 3) == (then.at, then.status, len(then.lines))
+    assert "may have been accepted by one in attempt 1" == then.recipients[0].text
+    assert then.next.startswith("a try at one with the same key in 1.6 s; it goes on until it expires at")
+    assert 3 == len(just_before.lines)
+    assert Status.SENT is explain_at(history, LATER).status
+
+
+def test_what_keeps_a_provider_now_is_not_told_of_the_past() -> None:
+    """That an email was due is in its events; why nobody took it is not."""
+    story = explain_at(lived(Behaviour(), minutes=1)[:1], LATER)
+
+    assert (
+        "it is due, and waits for its next attempt, until it expires at 2026-01-02 00:00:00 UTC" == story.next
+    )
+
+
+def test_before_it_was_accepted_there_is_no_story() -> None:
+    """Whoever asks is told when it begins."""
+    history = lived(Behaviour(), minutes=1)
+    with pytest.raises(NotYetRequested) as refused:
+        explain_at(history, history[0].at - timedelta(microseconds=1))
+
+    assert history[0].at == refused.value.requested_at
+
+
+def test_every_history_can_be_told_at_every_time() -> None:
+    """Whatever the rules make of an email: each event in words, each recipient as the events have it."""
+    clock, policy = ManualClock(), CircuitPolicy(min_calls=4, consecutive=3)
+    store = MemoryEventStore(clock=clock, circuit=policy)
+    world = Lawful(store, clock, policy, seed=5)
+    world.run(400)
+    seen: set[str] = set()
+    for email_id in world.ids:
+        history = store.read_stream(email_stream(email_id))
+        for count in range(1, len(history) + 1):
+            story = explain(history[:count], history[count - 1].at)
+            last = story.lines[-1]
+            seen.add(last.event)
+
+            assert folded(history[:count]).email.recipients == tuple(one.outcome for one in story.recipients)
+            assert last.event not in last.text
+            assert story.next
+            assert all(one.text for one in story.recipients)
+
+    assert len(seen) >= 14

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from adapters.memory.event_store import MemoryEventStore
+from adapters.memory.reports import MemoryReports
+from adapters.memory.standing import MemoryStandings
+from adapters.memory.retention import MemoryEndedContents
 from application.accept import Acceptor
 from application.committer import Committer
+from application.feed import Feed
 from application.logbook import Logbook
+from application.measured_store import MeasuredStore
+from application.measurements import Measurements
 from application.operate import Operator
 from application.ports import EventStore, Locked, Plan
 from application.projections import emails
@@ -23,8 +29,13 @@ from application.projections.emails import EmailView, Status, email_id_of, outco
 from application.projections.gates import Gate
 from application.queries import AttemptRow, PageKey, StatusRow
 from application.reading import Reader
-from application.recorded import EMAIL_PREFIX, NewEvent, StreamAppend, Unit, email_stream
+from application.report_ports import REPORTS
+from application.report_reading import ReportReader
+from application.reports import Projector, ReportRunner
+from application.retention import Retention
+from application.recorded import EMAIL_PREFIX, NewEvent, Recorded, StreamAppend, Unit, email_stream
 from application.settings import ProviderSettings, Settings
+from application.standing import Standings
 from application.supervise import Supervisor
 from domain.circuit import CircuitPolicy
 from domain.content import Address
@@ -139,7 +150,7 @@ class FoldedStatuses:
         assert email.requested_at is not None
         assert view.updated_at is not None
         return StatusRow(
-            id=stored[view.email_id].key if stored else "erased",
+            id=stored[view.email_id].key if stored else email.key,
             email_id=view.email_id,
             status=status,
             provider=view.provider,
@@ -161,6 +172,7 @@ class FoldedStatuses:
             route="default",
             lane=None,
             next_at=email.due_at,
+            erased=not stored,
         )
 
 
@@ -173,7 +185,7 @@ class Api:
     store: MemoryEventStore
     clock: SetClock
     log: Log
-    app: Starlette
+    app: ASGIApp
     sent: int = field(default=0)
 
     async def send(self, **changes: Any) -> httpx2.Response:
@@ -223,21 +235,47 @@ async def running(
 def service_on(store: MemoryEventStore, clock: SetClock, log: Log, settings: Settings = SETTINGS) -> Service:
     """The real use cases on this store, without a worker."""
     ids, logbook = SeededIds(), Logbook(log)
-    committer = Committer(store, inline, logbook.recorded)
+    feed = Feed(store=store, executor=inline, troubled=lambda error: None)
+
+    def committed(events: Iterable[Recorded]) -> None:
+        logbook.recorded(events)
+        feed.wake()
+
+    measurements = Measurements(settings.providers)
+    measured = MeasuredStore(store, clock, measurements)
+    committer = Committer(measured, inline, committed)
     common: dict[str, Any] = {"store": store, "executor": inline, "settings": settings}
 
     async def close() -> None:
         store.close()
 
+    kept = MemoryReports(store, clock)
+    projector = Projector(log=store, reports=kept, name=REPORTS, holder="api")
     return Service(
         **common,
         clock=clock,
         committer=committer,
         acceptor=Acceptor(**common, committer=committer, clock=clock, ids=ids),
         reader=Reader(**common, statuses=FoldedStatuses(store), clock=clock),
-        operator=Operator(**common, ids=ids, logbook=logbook, wake=lambda: None),
+        operator=Operator(**{**common, "store": measured}, ids=ids, logbook=logbook, wake=lambda: None),
         supervisor=Supervisor(logbook),
         logbook=logbook,
+        feed=feed,
+        reports=ReportRunner(projector=projector, executor=inline, clock=clock, logbook=logbook),
+        report_reader=ReportReader(rows=kept, executor=inline, clock=clock),
+        measurements=measurements,
+        standings=Standings(
+            reader=MemoryStandings(store, clock, CircuitPolicy()), executor=inline, clock=clock
+        ),
+        retention=Retention(
+            contents=MemoryEndedContents(store, clock),
+            kept_for=None,  # this clock's sleep takes no time: it would never do anything else
+            holder="api",
+            executor=inline,
+            clock=clock,
+            ids=ids,
+            logbook=logbook,
+        ),
         worker=None,
         close=close,
     )

@@ -19,6 +19,8 @@ COMMANDS = {
     "send",
     "status",
     "explain",
+    "tail",
+    "report",
     "retry",
     "cancel",
     "providers",

@@ -132,7 +132,29 @@ def test_a_story_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert "story: sent" == lines[0]
     assert re.fullmatch(r"  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z  accepted for 1 recipient.*", lines[2])
     assert "attempt 1 started at files" in lines[3]
+    assert "  recipient 0  accepted by files in attempt 1" == lines[-4]
+    assert re.fullmatch(r"took:  [0-9.]+ m?s, from acceptance to its end", lines[-2])
     assert "next:  nothing: this is its end" == lines[-1]
+
+
+def test_a_story_as_it_stood(capsys: pytest.CaptureFixture[str]) -> None:
+    """At a time as the story itself shows it: what happened by that millisecond is in it."""
+    send(capsys, "stood", "--cc", "bob@example.org")
+    sent(capsys, "stood")
+    story = answer(capsys, "explain", "stood")
+    begun = story["lines"][0]["at"].replace("T", " ")[:-4] + "Z"
+    known = [line for line in story["lines"] if line["at"] < begun[:-1].replace(" ", "T") + "999Z"]
+
+    assert 0 == main(["explain", "stood", "--at", begun])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(f" (as it stood at {begun})")
+    assert 1 <= len(known) == sum(" accepted for 2 recip" in one or " attempt 1 " in one for one in lines[2:])
+    assert known == answer(capsys, "explain", "stood", "--at", begun)["lines"]
+    assert 1 == main(["explain", "stood", "--at", "1h"])
+    assert "--at is too early: the email was accepted at 20" in capsys.readouterr().err
+    assert 2 == main(["explain", "stood", "--at", "soon"])
+    assert "--at: 'soon' is no moment" in capsys.readouterr().err
 
 
 def test_the_same_id_is_accepted_once(capsys: pytest.CaptureFixture[str]) -> None:

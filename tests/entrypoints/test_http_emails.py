@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -51,7 +52,7 @@ KEYS = [
 ]
 ROW = [
     *("id", "email_id", "status", "provider", "attempts", "recipients"),
-    *("requested_at", "updated_at", "next_at"),
+    *("requested_at", "updated_at", "next_at", "erased"),
 ]
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z").fullmatch
 
@@ -365,10 +366,55 @@ async def test_the_story_says_what_comes_next() -> None:
         api.record(email_id, started(), failed())
         told = (await api.client.get("/emails/order-1/explain")).json()
 
-        assert ["email_id", "status", "lines", "next"] == list(told)
-        assert (email_id, "retrying") == (told["email_id"], told["status"])
+        assert ["id", "email_id", "at", "status", "lines", "recipients", "took_s", "next", "erased"] == list(
+            told
+        )
+        assert ("order-1", email_id, "retrying") == (told["id"], told["email_id"], told["status"])
         assert ["Requested", "AttemptStarted", "AttemptFailed"] == [line["event"] for line in told["lines"]]
         assert {"at", "event", "text"} == set(told["lines"][0])
+        assert [{"index": 0, "outcome": "pending", "text": "not reached yet"}] == told["recipients"]
+        assert (None, None) == (told["at"], told["took_s"])
+
+
+async def test_the_story_as_it_stood_at_a_time() -> None:
+    """By any of its lines' times, and by how long ago; what came later is not known then."""
+    async with running() as api:
+        email_id = await api.accepted(id="a@b")
+        api.record(email_id, started())
+        api.record(email_id, failed())
+        now = (await api.client.get("/emails/a@b/explain")).json()
+        first, second, _ = (line["at"] for line in now["lines"])
+        then = (await api.client.get("/emails/a@b/explain", params={"at": second})).json()
+        with_offset = first.replace("T12:", "T13:").replace("Z", "+01:00")
+        # A `+` that was not escaped arrives as a space.
+        begun = (await api.client.get(f"/emails/a@b/explain?at={with_offset}")).json()
+        api.clock.at += timedelta(hours=1)
+        ago = (await api.client.get("/emails/a@b/explain?at=10m")).json()
+
+    assert ("a@b", second, "sending") == (then["id"], then["at"], then["status"])
+    assert now["lines"][:2] == then["lines"]
+    assert "the answer of primary to attempt 1" == then["next"]
+    assert now["lines"][:1] == begun["lines"]
+    assert now["lines"] == ago["lines"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "says"),
+    [
+        ("at=yesterday", "at", "write a time with its offset (RFC 3339)"),
+        ("at=2026-01-01T12:00:00", "at", "write a time with its offset (RFC 3339)"),
+        ("at=2027-01-01T12:00:00Z", "at", "still to come"),
+        ("at=1d", "at", "is too early: the email was accepted at 2026-01-01T12:00:00.0000"),
+        ("at=1s&at=2s", "at", "given twice"),
+        ("when=1s", "when", "no parameter we know"),
+    ],
+)
+async def test_a_time_that_can_not_be_meant_is_named(query: str, field: str, says: str) -> None:
+    """With what would be right."""
+    async with running() as api:
+        await api.accepted()
+
+        assert says in errors_in(await api.client.get(f"/emails/order-1/explain?{query}"))[field]
 
 
 # --- cancel and retry

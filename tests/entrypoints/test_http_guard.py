@@ -33,6 +33,8 @@ FOR_ADMINS = [
     ("POST", "/emails/order-1/cancel"),
     ("POST", "/emails/order-1/retry"),
     ("GET", "/providers"),
+    ("GET", "/reports/hourly"),
+    ("GET", "/reports/providers"),
     ("POST", "/providers/primary/pause"),
     ("POST", "/providers/primary/resume"),
     ("POST", "/providers/primary/reset"),

@@ -45,6 +45,7 @@ from domain.routing import OnLimit, OnUncertain, Priority, Route
 from tests.contract.event_store.given import ManualClock, an_id, content_of
 
 CLOSING = AttemptFailed | PartlySent | Sent | OutcomeUncertain
+TAGS: tuple[tuple[str, ...], ...] = ((), ("otp",), ("news", "weekly"), ("otp", "weekly"))
 
 
 def settings(policy: CircuitPolicy) -> Settings:
@@ -144,6 +145,7 @@ class World:
                 on_uncertain=self.random.choice(list(OnUncertain)),
                 priority=self.random.choice(list(Priority)),
                 send_at=self.random.choice((None, None, now + timedelta(seconds=self.random.randint(1, 90)))),
+                tags=TAGS[len(self.ids) % len(TAGS)],
             )
             events = decide(command, view_of(email_id).email, Circumstances(now=now))
             new = tuple(NewEvent(event_id=an_id(), event=event, correlation_id=email_id) for event in events)

@@ -61,8 +61,6 @@ class Explanation:
     erased: bool = False
 
 
-
-
 def explain(
     history: Sequence[Recorded], now: datetime, waits: str = "a worker", id: str | None = None
 ) -> Explanation:

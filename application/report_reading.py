@@ -92,8 +92,8 @@ class ReportReader:
 
     async def report(self, span: Span, by: By) -> Report:
         """What was counted in a span, by the hour and in all. A circuit that is open counts up to now."""
-        counted = await self._executor(lambda: self._rows.counted(span, by, SUMS_MAX))
-        return report_of(counted, span, by, self._clock.now())
+        now = self._clock.now()
+        return await self._executor(lambda: report_of(self._rows.counted(span, by, SUMS_MAX), span, by, now))
 
 
 def report_of(counted: Counted, span: Span, by: By, now: datetime) -> Report:

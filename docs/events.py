@@ -72,7 +72,6 @@ FIELDS = {
     "kind": "why, and what follows from it",
     "message_id": "the provider's own id for the message; may be empty",
     "n": "the number of the probe in its epoch, from 1",
-    "not_before": "the provider asked for a pause: no attempt there before then",
     "observed_at": "when the provider says that it happened",
     "on_uncertain": "what to do once nothing more can be learnt about an attempt that may have been accepted",
     "passed_over": "providers that stood earlier in the route and were not taken, and why",
@@ -88,7 +87,6 @@ FIELDS = {
     "recipients": "indexes into the envelope: To, then Cc, then Bcc, from 0",
     "refused": "recipients that were refused for good",
     "requested_at": "when it was accepted",
-    "reset_at": "when its quota is said to come back",
     "resolve_by": "until then evidence is waited for",
     "retry_at": "when it may be tried again",
     "route": "the route it takes",
@@ -135,7 +133,8 @@ triggers refuse UPDATE, DELETE and TRUNCATE. This page is for whoever reads that
 names and meanings stay, fields are added with a new `schema` only.
 
 No event holds an address, a subject, a body or a secret. Recipients are indexes into the email's envelope (To, then
-Cc, then Bcc, from 0), which lies in the content store, and is erased some time after the email's end; events stay.
+Cc, then Bcc, each mailbox once, from 0), which lies in the content store and is erased some time after the email's
+end; events stay.
 
 ## The table
 """
@@ -143,13 +142,13 @@ SQL = """
 `data` is JSON in a text column. Two questions of many, on PostgreSQL:
 
 ```sql
--- What did each provider answer in the last hour?
+-- What each provider answered in the last hour
 SELECT data::json->>'provider' AS provider, type, data::json->>'kind' AS kind, count(*)
 FROM events
 WHERE type IN ('Sent', 'PartlySent', 'AttemptFailed', 'OutcomeUncertain') AND at > now() - interval '1 hour'
 GROUP BY 1, 2, 3 ORDER BY 4 DESC;
 
--- What happened to one email? (Every answer about it has its email_id.)
+-- What happened to one email (every answer about it names its email_id)
 SELECT version, at, type, data FROM events
 WHERE stream = 'email-1d0e93b7-43a5-8e0f-9a0c-8f1b5f2f7f10' ORDER BY version;
 ```

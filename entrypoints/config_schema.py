@@ -113,7 +113,9 @@ class ResendConfig(AnyProvider):
     """The API of Resend, or at `base_url` what speaks like it."""
 
     type: ClassVar[str] = "resend"
-    key_ttl: ClassVar[timedelta | None] = timedelta(hours=23)  # as the adapter says: a test holds them together
+    key_ttl: ClassVar[timedelta | None] = timedelta(
+        hours=23
+    )  # as the adapter says: a test holds them together
 
     key: Token = field(metadata={"example": '"${RESEND_KEY}"'})
     base_url: Annotated[str, parsed(parse_base_url)] = "https://api.resend.com"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from adapters.codec import TYPES
+from adapters.sql import tables
 from docs import events
 from tests.adapters.sql_urls import migrated_url
 from tests.contract.event_store.database import execute
@@ -32,7 +31,7 @@ def test_every_field_has_a_meaning_and_no_meaning_is_left_over() -> None:
     assert named == meant
     assert set() == events.SPECIAL.keys() - named
     assert general == set(events.FIELDS)
-    assert set(events.COLUMNS) == {column.name for column in events.table.columns}
+    assert set(events.COLUMNS) == {column.name for column in tables.events.columns}
 
 
 def test_every_word_has_a_meaning() -> None:

@@ -122,7 +122,10 @@ def test_the_code_knows_the_last_migration(url: str) -> None:
     there = tables(url) if "postgresql" in url else Path(url.removeprefix("sqlite:///")).exists()
     migrate(url)
 
-    assert (MigrationStatus(current=None, head=REVISION, pending=("0001", "0002")), True) == (before, is_pending)
+    assert (MigrationStatus(current=None, head=REVISION, pending=("0001", "0002")), True) == (
+        before,
+        is_pending,
+    )
     assert not there, "to ask for the status makes nothing"
     assert MigrationStatus(current=REVISION, head=REVISION, pending=()) == migration_status(url)
     assert not pending(url)

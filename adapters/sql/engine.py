@@ -99,6 +99,12 @@ class Session:
         found = self._connection.exec_driver_sql(text, parameters(self.kind, values))
         return found.fetchall()  # type: ignore[return-value] # a Row is a tuple
 
+    def plain_rows(self, statement: Sql, **values: Any) -> Rows:
+        """All rows that a statement reads, as the driver gives them: where there are very many."""
+        connection: Any = self._connection.connection.driver_connection
+        rows: Rows = connection.execute(statement.text[self.kind], parameters(self.kind, values)).fetchall()
+        return rows
+
     def value(self, statement: Sql, **values: Any) -> Any:
         """The first column of the first row; None: there is no row."""
         rows = self.rows(statement, **values)

@@ -29,8 +29,7 @@ SPAN_EVENTS = 20_000
 """About so many events lie in one span: what a process gives back at a time stays small."""
 
 SPANS_MAX = 4096
-COLUMNS_READ = f"stream, {EVENT}"
-EVENT_ID, STATUS, OUTCOME = 6, COLUMNS["emails"].index("status"), COLUMNS["attempts"].index("outcome")
+STATUS, OUTCOME = COLUMNS["emails"].index("status"), COLUMNS["attempts"].index("outcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,16 @@ def spans(events: int) -> list[Span]:
     return [Span(low, high) for low, high in pairwise(bounds)]
 
 
+@dataclass(slots=True)
+class Page:
+    """Histories, and rows of both views, by email id. `last`: there may be more behind this id."""
+
+    histories: dict[str, Rows]
+    emails: dict[str, Rows]
+    attempts: dict[str, Rows]
+    last: str | None
+
+
 class Folder:
     """Folds spans of one database, here and now. `compare`: with the rows there are."""
 
@@ -85,37 +94,33 @@ class Folder:
         folded = Folded()
         low, limit = span.low, PAGE
         while True:
-            histories, rows, last = self._database.read(
+            page = self._database.read(
                 lambda session: _page(session, low, span.high, limit, compare=compare)  # noqa: B023
             )
-            if not histories and last is not None:
-                limit *= 2  # one stream is longer than that
-                continue
-            self._add(folded, histories, rows, compare=compare)
-            if last is None:
+            self._add(folded, page, compare=compare)
+            if page.last is None:
                 return folded
-            low, limit = last, PAGE
+            limit = PAGE if page.histories else 2 * limit  # or one stream is longer than that
+            low = page.last
 
-    def _add(
-        self, folded: Folded, histories: dict[str, Rows], rows: list[dict[str, Rows]], *, compare: bool
-    ) -> None:
-        types, statuses, outcomes = folded.types, folded.statuses, folded.outcomes
-        for email_id, events in histories.items():
-            email, attempts = self._rows(email_id, events)
+    def _add(self, folded: Folded, page: Page, *, compare: bool) -> None:
+        folded.types.update([event[TYPE] for events in page.histories.values() for event in events])
+        statuses: list[str] = []
+        emails, attempts = page.emails, page.attempts
+        for email_id, events in page.histories.items():
+            email, tried = self._rows(email_id, events)
             folded.events += len(events)
-            types.update([event[TYPE] for event in events])
-            statuses[email[STATUS]] += 1
-            outcomes.update([one[OUTCOME] for one in attempts])
-            if compare and (rows[0].get(email_id) != [email] or rows[1].get(email_id, []) != attempts):
-                folded.wrong.append(Wrong(email_id, events[-1][VERSION], email, tuple(attempts)))
-        if compare:
-            for email_id in sorted({*rows[0], *rows[1]} - histories.keys()):
-                folded.wrong.append(Wrong(email_id, 0, None, ()))
+            statuses.append(email[STATUS])
+            folded.outcomes.update([one[OUTCOME] for one in tried])
+            if compare and (emails.pop(email_id, None) != [email] or attempts.pop(email_id, []) != tried):
+                folded.wrong.append(Wrong(email_id, events[-1][VERSION], email, tuple(tried)))
+        folded.statuses.update(statuses)
+        folded.wrong += [Wrong(email_id, 0, None, ()) for email_id in sorted({*emails, *attempts})]
 
     def _rows(self, email_id: str, events: Rows) -> tuple[Row, list[Row]]:
         plain = self._plain.rows(email_id, events)
         if plain is not None:
-            return plain[0], [plain[1]]
+            return plain
         view: EmailView = view_of(email_id)
         for event in events:
             view = project(view, _recorded(email_id, event))
@@ -126,7 +131,7 @@ def _recorded(email_id: str, event: Row) -> Recorded:
     correlation_id, causation_id, _ = decode_meta(event[META])
     return Recorded(
         position=event[POSITION],
-        event_id=event[EVENT_ID],
+        event_id="",  # no row has it
         stream=email_stream(email_id),
         version=event[VERSION],
         at=time_of(event[AT]),
@@ -136,39 +141,36 @@ def _recorded(email_id: str, event: Row) -> Recorded:
     )
 
 
-Page = tuple[dict[str, Rows], list[dict[str, Rows]], str | None]
-"""Histories, and rows of both views, by email id; and the last id, where there may be more behind it."""
-
-
 def _page(session: Session, low: str | None, high: str | None, limit: int, *, compare: bool) -> Page:
-    statement = events_between(COLUMNS_READ, low=low is not None, high=high is not None)
+    statement = events_between(EVENT, low=low is not None, high=high is not None)
     values: dict[str, Any] = stream_bounds(low, high)
-    histories = _by_email(session.rows(statement, limit=limit, **values), by_stream=True)
-    more = sum(map(len, histories.values())) == limit
+    events = session.plain_rows(statement, limit=limit, **values)
+    histories = {email_id_of(stream): of for stream, of in _grouped(events).items()}
+    more = len(events) == limit
     last = high
     if more:
         histories.popitem()  # it may go on
-        if not histories:
-            return {}, [], low
-        last = next(reversed(histories))
-    rows = [_rows_between(session, view, low, last) for view in EMAIL_VIEWS] if compare else []
-    return histories, rows, last if more else None
+        last = next(reversed(histories), low or "")
+    page = Page(histories, {}, {}, last if more else None)
+    if compare and (histories or not more):
+        page.emails, page.attempts = (_rows_between(session, view, low, last) for view in EMAIL_VIEWS)
+    return page
 
 
 def _rows_between(session: Session, view: str, low: str | None, high: str | None) -> dict[str, Rows]:
     values: dict[str, Any] = bounds(low, high)
     statement = rows_between(view, COLUMNS[view], low=low is not None, high=high is not None)
-    return _by_email(session.rows(statement, **values))
+    return _grouped(session.plain_rows(statement, **values))
 
 
-def _by_email(rows: Rows, *, by_stream: bool = False) -> dict[str, Rows]:
-    """Rows by their first column, which histories don't repeat."""
+def _grouped(rows: Rows) -> dict[str, Rows]:
+    """Rows by their first column, which they are ordered by."""
     found: dict[str, Rows] = {}
-    before = ""
+    before: str | None = None
     of: Rows = []
-    for row in map(tuple, rows):
-        if row[0] != before or not found:
+    for row in rows:
+        if row[0] != before:
             before = row[0]
-            of = found[email_id_of(before) if by_stream else before] = []
-        of.append(row[1:] if by_stream else row)
+            of = found[row[0]] = []
+        of.append(row)
     return found

@@ -6,6 +6,7 @@ depend on of each event, by position; `tests/application/test_gate_fold.py` comp
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -26,31 +27,34 @@ class _Counts:
 
     def __init__(self, length_us: int) -> None:
         self.length_us = length_us
-        self.counts: list[list[int]] = []
+        self.counts: deque[list[int]] = deque()
 
     def add(self, bucket: int) -> None:
         counts = self.counts
-        if counts and counts[-1][0] == bucket:
+        last = counts[-1][0] if counts else -1
+        if last == bucket:
             counts[-1][1] += 1
             return
-        kept = [one for one in counts if one[0] > bucket - BUCKETS_KEPT]
-        if not kept or kept[-1][0] < bucket:
-            kept.append([bucket, 1])
-        else:  # its clock was behind
-            for one in kept:
-                if one[0] == bucket:
-                    one[1] += 1
-                    break
-            else:
-                kept = sorted([*kept, [bucket, 1]])
-        self.counts = kept
+        while counts and counts[0][0] <= bucket - BUCKETS_KEPT:
+            counts.popleft()
+        if not counts or last < bucket:
+            counts.append([bucket, 1])
+        else:  # a clock was behind
+            self._put(bucket)
+
+    def _put(self, bucket: int) -> None:
+        for one in self.counts:
+            if one[0] == bucket:
+                one[1] += 1
+                return
+        self.counts = deque(sorted([*self.counts, [bucket, 1]]))
 
     def bucket(self, at_us: int) -> int:
         return at_us * BUCKETS_PER_WINDOW // self.length_us
 
     def window(self) -> Window:
         length = timedelta(microseconds=self.length_us)
-        return Window(length, tuple((bucket, n) for bucket, n in self.counts))
+        return Window(length, tuple([(bucket, n) for bucket, n in self.counts]))
 
 
 class _Folding:
@@ -118,7 +122,7 @@ class _Folding:
         self.circuit = circuit = evolve_circuit(self.circuit_now(), event)
         self.in_a_row = circuit.in_a_row
         for counts, window in ((self.calls, circuit.calls), (self.failures, circuit.failures)):
-            counts.counts = [list(one) for one in window.counts]
+            counts.counts = deque(list(one) for one in window.counts)
 
     def gate(self) -> Gate:
         return Gate(

@@ -144,7 +144,7 @@ class _Printer:
             else:
                 self._in_colour(one)
         sys.stdout.flush()
-        if False:
+        if _reader_is_gone():
             raise BrokenPipeError
 
     def _in_colour(self, one: Recorded) -> None:

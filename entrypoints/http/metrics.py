@@ -21,8 +21,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from application.measurements import Distribution, Totals
-from application.projections.gates import SERVICE, Gate, route_gate
-from application.queries import ProviderStatus, provider_status
+from application.projections.gates import SERVICE, Gate, provider_gate, route_gate
+from application.queries import provider_status
 from application.reports import Lag
 from application.settings import Settings
 from application.standing import Depth, Standing
@@ -164,60 +164,41 @@ def _providers(standing: Standing | None, settings: Settings) -> Iterator[Metric
     )
     paused = _gauge("stagepost_provider_paused", "1 where an operator paused the provider.", "provider")
     attempts = _gauge("stagepost_provider_open_attempts", "Attempts under way, of all workers.", "provider")
-    for one in _statuses(standing, settings):
-        for phase in Phase:
-            circuit.add_metric((one.name, phase.value), one.circuit is phase)
-        paused.add_metric((one.name,), one.paused)
-        attempts.add_metric((one.name,), one.open_attempts)
+    if standing is not None:
+        for provider in settings.providers.values():
+            one = provider_status(provider, standing.gates, settings, standing.now)
+            for phase in Phase:
+                circuit.add_metric((one.name, phase.value), one.circuit is phase)
+            paused.add_metric((one.name,), one.paused)
+            attempts.add_metric((one.name,), one.open_attempts)
     yield from (circuit, paused, attempts)
-
-
-def _statuses(standing: Standing | None, settings: Settings) -> list[ProviderStatus]:
-    if standing is None:
-        return []
-    configured = settings.providers.values()
-    return [provider_status(one, standing.gates, settings, standing.now) for one in configured]
 
 
 def _limits(standing: Standing | None, settings: Settings) -> Iterator[Metric]:
     """Every configured rate, and what counts against it: of providers, of routes, of the service."""
-    gauges = {
-        kind: (
-            _gauge(f"stagepost_{kind}_limit", "Attempts that may start in the rate's time.", *labels),
-            _gauge(f"stagepost_{kind}_limit_used", "Attempts that count against the rate now.", *labels),
-        )
-        for kind, labels in (
-            ("provider", ("provider", "rate")),
-            ("route", ("route", "rate")),
-            ("service", ("rate",)),
-        )
-    }
-    if standing is not None:
-        for provider in _statuses(standing, settings):
-            for limit in provider.limits:
-                _add_limit(
-                    gauges["provider"], (provider.name, limit.rate), limit.used + limit.remaining, limit.used
-                )
-        for name, rates in settings.route_rates.items():
-            for rate in rates:
-                gate = standing.gates.get(route_gate(name))
-                _add_limit(gauges["route"], (name, str(rate)), rate.limit, _used(gate, rate, standing))
-        for rate in settings.service_rates:
-            gate = standing.gates.get(SERVICE)
-            _add_limit(gauges["service"], (str(rate),), rate.limit, _used(gate, rate, standing))
-    for pair in gauges.values():
-        yield from pair
+    providers = {(one.name,): (provider_gate(one.name), one.rates) for one in settings.providers.values()}
+    routes = {(name,): (route_gate(name), rates) for name, rates in settings.route_rates.items()}
+    yield from _limits_of("provider", ("provider",), providers, standing)
+    yield from _limits_of("route", ("route",), routes, standing)
+    yield from _limits_of("service", (), {(): (SERVICE, settings.service_rates)}, standing)
 
 
-def _used(gate: Gate | None, rate: Rate, standing: Standing) -> int:
-    return 0 if gate is None else gate.used(rate, standing.now)
-
-
-def _add_limit(
-    gauges: tuple[GaugeMetricFamily, GaugeMetricFamily], labels: tuple[str, ...], limit: int, used: int
-) -> None:
-    gauges[0].add_metric(labels, limit)
-    gauges[1].add_metric(labels, used)
+def _limits_of(
+    kind: str,
+    labels: tuple[str, ...],
+    rates: Mapping[T, tuple[str, tuple[Rate, ...]]],
+    standing: Standing | None,
+) -> Iterator[Metric]:
+    """`rates`: the gate that counts, and its rates, by what tells it apart."""
+    limit = _gauge(f"stagepost_{kind}_limit", "Attempts that may start in the rate's time.", *labels, "rate")
+    used = _gauge(f"stagepost_{kind}_limit_used", "Attempts that count against it now.", *labels, "rate")
+    for names, (gate, own) in rates.items():
+        for rate in own:
+            limit.add_metric((*names, str(rate)), rate.limit)
+            if standing is not None:
+                count = standing.gates.get(gate, Gate(name=gate)).used(rate, standing.now)
+                used.add_metric((*names, str(rate)), count)
+    yield from (limit, used)
 
 
 def _lag(lag: Lag) -> Iterator[Metric]:

@@ -14,8 +14,8 @@ from starlette.types import ASGIApp
 
 from adapters.memory.event_store import MemoryEventStore
 from adapters.memory.reports import MemoryReports
-from adapters.memory.standing import MemoryStandings
 from adapters.memory.retention import MemoryEndedContents
+from adapters.memory.standing import MemoryStandings
 from application.accept import Acceptor
 from application.committer import Committer
 from application.feed import Feed
@@ -29,11 +29,11 @@ from application.projections.emails import EmailView, Status, email_id_of, outco
 from application.projections.gates import Gate
 from application.queries import AttemptRow, PageKey, StatusRow
 from application.reading import Reader
+from application.recorded import EMAIL_PREFIX, NewEvent, Recorded, StreamAppend, Unit, email_stream
 from application.report_ports import REPORTS
 from application.report_reading import ReportReader
 from application.reports import Projector, ReportRunner
 from application.retention import Retention
-from application.recorded import EMAIL_PREFIX, NewEvent, Recorded, StreamAppend, Unit, email_stream
 from application.settings import ProviderSettings, Settings
 from application.standing import Standings
 from application.supervise import Supervisor

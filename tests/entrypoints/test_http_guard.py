@@ -33,6 +33,7 @@ FOR_ADMINS = [
     ("POST", "/emails/order-1/cancel"),
     ("POST", "/emails/order-1/retry"),
     ("GET", "/providers"),
+    ("GET", "/metrics"),
     ("GET", "/reports/hourly"),
     ("GET", "/reports/providers"),
     ("POST", "/providers/primary/pause"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from adapters.sql import follow, open_store
+from adapters.sql.engine import Session
 from application.recorded import Recorded
 from tests.contract.event_store.conftest import CIRCUIT, Subject
 from tests.contract.event_store.given import an_id, request
@@ -90,8 +94,8 @@ def test_what_another_reader_learns_is_not_believed_of_an_older_look(postgres_su
         store.read_all(0, 100)  # has asked who may still fill the gap
         look = database.read
 
-        def overtaken(work: object) -> object:
-            seen = look(work)  # type: ignore[arg-type]
+        def overtaken(work: Callable[[Session], Any]) -> Any:
+            seen = look(work)
             database.read = look  # type: ignore[method-assign]
             writer.execute(COPY, (position, an_id(), f"email-{late}"))
             writer.commit()
@@ -99,7 +103,7 @@ def test_what_another_reader_learns_is_not_believed_of_an_older_look(postgres_su
             assert follower._settled >= position
             return seen
 
-        database.read = overtaken  # type: ignore[method-assign, assignment]
+        database.read = overtaken  # type: ignore[method-assign]
         log = store.read_all(0, 100)
     store.close()
 

@@ -1,0 +1,1 @@
+"""What it costs: every measurement against a limit of the same run."""

@@ -1,0 +1,1 @@
+"""Documentation, and what makes some of it from the code."""

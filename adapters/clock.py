@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -71,3 +73,31 @@ class Threads:
     def close(self) -> None:
         """Wait for what is running, and end the threads."""
         self._pool.shutdown(wait=True)
+
+
+class Daemons:
+    """The `Executor` port for calls that may hang: each has a thread of its own, which keeps no process from ending."""
+
+    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+
+        def settle(result: T | None, error: Exception | None) -> None:
+            if future.done():
+                return  # nobody waits for it any more
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type] # of a call that may return None as well
+
+        def work() -> None:
+            result, failure = None, None
+            try:
+                result = call()
+            except Exception as error:
+                failure = error
+            with suppress(RuntimeError):  # the loop is closed by now
+                loop.call_soon_threadsafe(settle, result, failure)
+
+        threading.Thread(target=work, daemon=True, name="daemon").start()
+        return future

@@ -25,6 +25,8 @@ WAITED_TOO_LONG: Mapping[Priority, timedelta] = {
 CLOCKS_APART_WARN, CLOCKS_APART_FAIL = timedelta(seconds=2), timedelta(seconds=60)
 """Acceptance and expiry go by this machine's clock, the queue by the database's: a minute is a code's whole life."""
 
+TIMER_APART_S = 0.5
+
 FREE_WARN_OCTETS, FREE_FAIL_OCTETS, FREE_WARN_SHARE = 10**9, 10**8, 0.1
 
 OWN_FILES = 100
@@ -168,7 +170,22 @@ def judge_clock(
         return failed("clock", told, "synchronise the clocks of both machines (NTP)")
     if off > CLOCKS_APART_WARN:
         return warned("clock", told, "synchronise the clocks of both machines (NTP)")
-    return passed("clock", "agrees with the database's" if within or apart else "the database's is this machine's")
+    return passed(
+        "clock", "agrees with the database's" if within or apart else "the database's is this machine's"
+    )
+
+
+def judge_timer(asked_s: float, *, steady_s: float, wall_s: float) -> Finding:
+    """A pause of `asked_s`, as the steady clock and as the clock on the wall saw it."""
+    if steady_s < asked_s / 2:
+        told = (
+            f"the steady clock stands still: {steady_s * 1000:.0f} ms in a pause of {asked_s * 1000:.0f} ms"
+        )
+        return failed("timer", told, "look for what fakes or freezes time here: leases and timeouts go by it")
+    if abs(wall_s - steady_s) > TIMER_APART_S:
+        told = f"in a pause of {asked_s * 1000:.0f} ms the clock went {wall_s - steady_s:+.1f} s"
+        return warned("timer", told, "see what sets the clock; NTP should slew it instead")
+    return passed("timer", "the steady clock and the clock go alike")
 
 
 def judge_disk(name: str, folder: str, *, free: int, total: int) -> Finding:

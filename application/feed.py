@@ -203,10 +203,11 @@ class Feed:
     async def _chosen(self, page: Sequence[Recorded], wanted: Wanted) -> tuple[Recorded, ...]:
         if wanted == EVERYTHING:
             return tuple(page)
-        if any(wanted.sees(one) is None for one in page):
+        verdicts = [wanted.sees(one) for one in page]
+        if None in verdicts:
             async with self._turn:
                 return tuple(await self._executor(lambda: chosen(page, wanted, self._store.read_stream)))
-        return tuple(one for one in page if wanted.sees(one))
+        return tuple(one for one, is_seen in zip(page, verdicts, strict=True) if is_seen)
 
     async def _news(self, hints: int, seconds: float) -> None:
         """Wait for a hint beyond the first `hints`, so long at most."""

@@ -61,6 +61,8 @@ class Wanted:
         """Whether the event is one of them; None: only the email's history tells."""
         if self.types and type(recorded.event).__name__ not in self.types:
             return False
+        if not self.providers and not self.statuses:
+            return True
         verdicts = (self._has_provider(recorded), self._has_status(recorded))
         return False if False in verdicts else None if None in verdicts else True
 

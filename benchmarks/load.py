@@ -92,7 +92,9 @@ async def run(url: str, requests: int, connections: int, prefix: str) -> dict[st
     loop = asyncio.get_running_loop()
     begun = time.perf_counter()
     for _ in range(connections):
-        await loop.create_connection(lambda: Connection(load), parts.hostname or "127.0.0.1", parts.port or 80)
+        await loop.create_connection(
+            lambda: Connection(load), parts.hostname or "127.0.0.1", parts.port or 80
+        )
     await load.done.wait()
     seconds = time.perf_counter() - begun
     took = sorted(load.took_s)

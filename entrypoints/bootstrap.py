@@ -8,14 +8,15 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from adapters.clock import SystemClock, SystemIds, Threads
+from adapters.clock import Daemons, SystemClock, SystemIds, Threads
 from adapters.providers.resend import ResendProvider, ResendSettings
 from adapters.providers.sandbox import SandboxProvider
 from adapters.providers.scripted import ScriptedProvider, parse_script
 from adapters.providers.smtp import SmtpProvider, SmtpSettings
 from adapters.sql import migrate as migrations
 from adapters.sql import open_store
-from adapters.sql.engine import STALL_S
+from adapters.sql.engine import STALL_S, Database
+from adapters.sql.health import DatabaseHealth
 from adapters.sql.migrate import MigrationStatus
 from application.accept import Acceptor
 from application.committer import Committer
@@ -27,15 +28,15 @@ from application.lookups import Lookups
 from application.measured_store import MeasuredStore
 from application.measurements import Measurements
 from application.operate import Operator
-from application.ports import StoreUnavailable
+from application.ports import EventStore, Executor, StoreUnavailable
 from application.provider_port import Provider, Searchable
 from application.reading import Reader
 from application.recorded import Recorded
-from application.report_ports import REPORTS
+from application.report_ports import REPORTS, ReportStore
 from application.report_reading import ReportReader
 from application.reports import Projector, ReportRunner
 from application.retention import Retention
-from application.standing import Standings
+from application.standing import StandingReader, Standings
 from application.supervise import Supervisor
 from entrypoints.config import Config
 from entrypoints.config_schema import ResendConfig, SandboxConfig, ScriptedConfig, SmtpConfig
@@ -45,10 +46,12 @@ __all__ = [
     "DatabaseMissing",
     "MigrationStatus",
     "NotMigrated",
+    "Patient",
     "ReadOnly",
     "make_provider",
     "migrate",
     "migration_status",
+    "open_patient",
     "open_reader",
     "open_service",
 ]
@@ -56,6 +59,9 @@ __all__ = [
 STORE_THREADS = 8
 """Blocking calls at a time: one that commits, one that dispatches, and readers."""
 
+
+EXAMINED_STALL_S = 4.0
+"""Of a database that is examined: it has to say in time what keeps it."""
 
 POLL_ALONE_S = 1.0
 """Where every email comes in through this process, which wakes its worker itself."""
@@ -257,6 +263,39 @@ def open_reader(
     )
     reports = ReportReader(rows=store.report_rows, executor=threads, clock=SystemClock())
     return ReadOnly(reader, Feed(store=store, executor=threads, troubled=troubled), close, reports)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patient:
+    """A database to be examined; `executor` runs what may hang. On SQLite nothing is written."""
+
+    health: DatabaseHealth
+    store: EventStore
+    standings: StandingReader
+    reports: ReportStore
+    executor: Executor
+    close: Callable[[], None]
+
+
+def open_patient(config: Config, *, writes: bool = False) -> Patient:
+    """A database as it is, migrated or not; nothing is opened yet. `writes`: `store.check` is to write to SQLite, of
+    which the caller holds the lock."""
+    settings, url = config.settings(), config.database_url()
+    health = DatabaseHealth(Database(url, stall_s=EXAMINED_STALL_S, read_only=True))
+    store = open_store(url, circuit=settings.circuit, stall_s=EXAMINED_STALL_S, read_only=not writes)
+
+    def close() -> None:
+        health.close()
+        store.close()
+
+    return Patient(
+        health=health,
+        store=store,
+        standings=store.standings,
+        reports=store.reports,
+        executor=Daemons(),
+        close=close,
+    )
 
 
 def worker_name() -> str:

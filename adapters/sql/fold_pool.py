@@ -27,7 +27,6 @@ AHEAD = 2
 
 # KiB. An index is walked whose rows lie anywhere: with less, most pages are read twice.
 CACHE = Sql("PRAGMA cache_size = -64000")
-MAPPED = Sql("PRAGMA mmap_size = 2000000000")
 
 
 def folded(database: Database, events: int, *, compare: bool, workers: int | None = None) -> Iterator[Folded]:
@@ -80,8 +79,7 @@ def _begin(url: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     database = Database(url, read_only=True)
     if database.kind == "sqlite":
-        for pragma in (CACHE, MAPPED):
-            database.read(lambda session: session.run(pragma))  # noqa: B023
+        database.read(lambda session: session.run(CACHE))
     _folder = Folder(database)
 
 

@@ -85,7 +85,7 @@ class DatabaseHealth:
     def guards(self) -> list[Finding]:
         """Whether the triggers that keep the log append-only are at work."""
         statement = SQLITE_TRIGGERS if self._database.kind == "sqlite" else POSTGRESQL_TRIGGERS
-        found = dict(self._database.read(lambda session: session.rows(statement)))
+        found: dict[str, str] = dict(self._database.read(lambda session: session.rows(statement)))
         return [judge_guards(self._database.kind, found)]
 
     def durability(self) -> list[Finding]:
@@ -156,9 +156,7 @@ def judge_guards(kind: str, found: Mapping[str, str]) -> Finding:
     missing = [name for name in GUARDS[kind] if name not in found or not _guards(kind, found[name])]
     if missing:
         told = f"without {', '.join(missing)} the log can be changed, and nobody would refuse it"
-        to_do = (
-            "find out who took it away; `stagepost verify` shows what was changed, a dump from before has it"
-        )
+        to_do = "find out who took it away, make it again as migrations/versions/0001 does, and run `stagepost verify`"
         return failed("append-only", told, to_do)
     weak = [name for name in GUARDS[kind] if kind == "postgresql" and found[name] != ALWAYS]
     if weak:

@@ -31,6 +31,7 @@ COMMANDS = (
     ("providers", "providers:app", "List, test, pause, resume and reset providers."),
     ("migrate", "migrate:app", "Bring the database to this version."),
     ("config", "config:app", "Check the configuration."),
+    ("doctor", "doctor:doctor", "Examine everything here: pass, warn, fail."),
     ("version", "version:versions", "Show the versions of what is at work here."),
 )
 

@@ -225,6 +225,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         resolve_within=timedelta(minutes=1),
         lease=timedelta(seconds=10),
         grace=timedelta(seconds=5),
+        content_kept_for=None,
     )
 
 

@@ -29,7 +29,7 @@ from tests.contract.event_store.world import World, whole_log
 
 HOUR = timedelta(hours=1)
 EVER = Span(since=hour_of(T0) - 24 * HOUR, until=hour_of(T0) + 24 * HOUR)
-STEPS = {"memory": 250, "sqlite": 45, "postgres": 40}
+STEPS = {"memory": 130, "sqlite": 45, "postgres": 40}
 LIMIT = 100_000
 
 Sums = Counter[tuple[Any, ...]]

@@ -54,7 +54,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- exactness
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_sums_are_those_of_the_raw_events(bench: Bench, seed: int) -> None:
     """Whatever happened, projected while it happens and afterwards."""
     world = World(bench.log, bench.subject.clock, CIRCUIT, seed=seed)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 
 from domain.content import Content
 from domain.failures import Accepted, Outcome, Refusal
+from domain.replace import replace
 
 DETAIL_MAX = 200
 """Characters of a provider's text that are kept: enough to recognise the error."""

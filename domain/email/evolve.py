@@ -240,6 +240,8 @@ def _refusing(email: Email, refused: Iterable[Refusal]) -> Email:
 
 def _proven(email: Email, number: int) -> Email:
     """Acceptance of an attempt also answers for every attempt in doubt that carried the same key."""
+    if not email.blocking and email.resolve_by is None and not _doubted(email):
+        return email
     key = email.attempts[number - 1].key
     same = {
         attempt.number
@@ -251,6 +253,10 @@ def _proven(email: Email, number: int) -> Email:
         email = _with_attempt(email, other, state=AttemptState.KNOWN, kind=None)
     blocking = email.blocking - same - {number}
     return replace(email, blocking=blocking, resolve_by=email.resolve_by if blocking else None)
+
+
+def _doubted(email: Email) -> bool:
+    return any(attempt.state is AttemptState.UNCERTAIN for attempt in email.attempts)
 
 
 def _freed(email: Email, at: datetime) -> Email:

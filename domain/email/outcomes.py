@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
@@ -28,6 +27,7 @@ from domain.failures import (
     Refusal,
     Unanswered,
 )
+from domain.replace import replace
 from domain.retry import next_try
 from domain.routing import Blocked, walk
 
@@ -37,6 +37,8 @@ THROTTLES_MAX = 3
 
 def within(outcome: Outcome, attempt: Attempt) -> Outcome:
     """The outcome with nobody in it whom the attempt did not carry, and each recipient once."""
+    if isinstance(outcome, Accepted) and outcome.accepted == attempt.recipients:
+        return replace(outcome, refused=(), deferred=()) if outcome.refused or outcome.deferred else outcome
     carried = set(attempt.recipients)
     accepted: tuple[int, ...] = ()
     if isinstance(outcome, Accepted):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 from domain.email.commands import Circumstances
@@ -11,6 +11,7 @@ from domain.email.evolve import evolve
 from domain.email.outcomes import retry_at
 from domain.email.state import Email
 from domain.failures import FailureKind, Refusal
+from domain.replace import replace
 from domain.routing import OnUncertain
 
 CRASHES_MAX = 3

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from datetime import datetime
 
-from application.ports import Ids, Locked
+from application.ports import Decision, Ids, Locked
 from application.projections.emails import EmailView
 from application.projections.gates import Gate, openings, provider_gate, shared_room
 from application.projections.inline import InlineViews
@@ -30,6 +30,11 @@ class Decisions:
         self._chance = random.Random(seed)
         self._views = InlineViews(locked.emails, locked.gates)
         self.units: list[Unit] = []
+
+    @property
+    def decision(self) -> Decision:
+        """All of it, for the store."""
+        return Decision(self.units, self._views)
 
     @property
     def next_due(self) -> datetime | None:

@@ -19,6 +19,7 @@ from application.logbook import Logbook
 from application.ports import (
     BATCH_MAX,
     Clock,
+    Decision,
     EventStore,
     Executor,
     Ids,
@@ -29,7 +30,7 @@ from application.ports import (
 )
 from application.projections.emails import email_id_of
 from application.provider_port import Provider, Submission
-from application.recorded import Recorded, StoredContent, Unit
+from application.recorded import Recorded, StoredContent
 from application.scrub import scrubbed
 from application.settings import Settings
 from domain.circuit import CircuitEvent
@@ -136,11 +137,11 @@ class Dispatcher:
             seed = self._ids.chance()
             due: datetime | None = None
 
-            def decide(locked: Locked) -> Sequence[Unit]:
+            def decide(locked: Locked) -> Decision:
                 nonlocal due
                 decisions = self._decided(finished, locked, seed)
                 due = decisions.next_due
-                return decisions.units
+                return decisions.decision
 
             asked_at = self._clock.monotonic()
             done = await self._executor(lambda: self._store.transact(plan, decide))

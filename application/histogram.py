@@ -16,7 +16,7 @@ BUCKET_MAX = 302
 UPPER_US: tuple[int, ...] = tuple(1000 * 11**index // 10**index for index in range(BUCKET_MAX + 1))
 """The longest duration of each bucket (µs)."""
 
-MIDDLE_US: tuple[int, ...] = (UPPER_US[0], *(upper * 20 // 21 for upper in UPPER_US[1:]))
+MIDDLE_US: tuple[int, ...] = (UPPER_US[0], *((upper * 20 + 10) // 21 for upper in UPPER_US[1:]))
 """What a duration of the bucket is taken for (µs): as far, relatively, from its shortest as from its longest."""
 
 MICROSECOND = timedelta(microseconds=1)

@@ -12,6 +12,7 @@ from application.logbook import Logbook
 from application.ports import (
     BATCH_MAX,
     Clock,
+    Decision,
     EventStore,
     Executor,
     Ids,
@@ -21,7 +22,7 @@ from application.ports import (
     Plan,
     StoreUnavailable,
 )
-from application.recorded import Recorded, Unit
+from application.recorded import Recorded
 from application.settings import Settings
 from domain.email.commands import LoseAttempt, RecordOutcome
 from domain.failures import FailureKind, NotAccepted
@@ -130,19 +131,19 @@ class LeaseKeeper:
         self._valid_until = float("-inf")
         await self._executor(lambda: self._store.release_lease(lease))
 
-    async def _take_over(self, plan: Plan, decide: Callable[[Plan, float, Locked], Sequence[Unit]]) -> int:
+    async def _take_over(self, plan: Plan, decide: Callable[[Plan, float, Locked], Decision]) -> int:
         decision = partial(decide, plan, self._ids.chance())
         done = await self._executor(lambda: self._store.transact(plan, decision))
         self._observe(done.recorded)
         return len(done.locked.taken_over)
 
-    def _lost(self, plan: Plan, seed: float, locked: Locked) -> Sequence[Unit]:
+    def _lost(self, plan: Plan, seed: float, locked: Locked) -> Decision:
         decisions = Decisions(locked, self._settings, self._ids, seed)
         for email_id, attempt in locked.taken_over:
             decisions.email(email_id, LoseAttempt(attempt=attempt))
-        return decisions.units
+        return decisions.decision
 
-    def _not_tried(self, plan: Plan, seed: float, locked: Locked) -> Sequence[Unit]:
+    def _not_tried(self, plan: Plan, seed: float, locked: Locked) -> Decision:
         decisions = Decisions(locked, self._settings, self._ids, seed)
         lease = self.lease
         for email_id, attempt in locked.taken_over:
@@ -151,4 +152,4 @@ class LeaseKeeper:
                 email_id,
                 RecordOutcome(attempt=attempt, outcome=outcome, worker=lease.worker, token=lease.token),
             )
-        return decisions.units
+        return decisions.decision

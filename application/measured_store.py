@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from application.measurements import Measurements, Transaction
-from application.ports import Clock, EventStore, Locked, Plan, Transacted
+from application.ports import Clock, Decide, Decision, EventStore, Locked, Plan, Transacted
 from application.projections.emails import EmailView
 from application.recorded import Committed, Conflict, Unit
 
@@ -48,14 +48,14 @@ class MeasuredStore:
             )
         return answers
 
-    def transact(self, plan: Plan, decide: Callable[[Locked], Sequence[Unit]]) -> Transacted:
+    def transact(self, plan: Plan, decide: Decide) -> Transacted:
         units = 0
 
-        def counted(locked: Locked) -> Sequence[Unit]:
+        def counted(locked: Locked) -> Decision:
             nonlocal units
-            decided = decide(locked)
-            units = len(decided)
-            return decided
+            decision = Decision.of(decide(locked))
+            units = len(decision.units)
+            return decision
 
         began = self._clock.monotonic()
         done = self._store.transact(plan, counted)

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from application.projections.emails import EmailView
 from application.projections.gates import Gate
+from application.projections.inline import InlineViews
 from application.recorded import Committed, Conflict, Recorded, StoredContent, Unit
 from domain.routing import Priority
 
@@ -133,6 +134,25 @@ class Locked:
     kept: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Units to record, and in `views` what folding them into what was locked has given already, positions aside.
+
+    Whoever decides on many emails has folded them to see what each decision leaves; a store need not do it again.
+    """
+
+    units: Sequence[Unit]
+    views: InlineViews | None = None
+
+    @classmethod
+    def of(cls, answer: Sequence[Unit] | Decision) -> Decision:
+        """What a callback answered, which may be units alone."""
+        return answer if isinstance(answer, Decision) else cls(answer)
+
+
+Decide = Callable[[Locked], Sequence[Unit] | Decision]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transacted:
     """What a transaction recorded, with the content of every email that an attempt was started for.
@@ -160,7 +180,7 @@ class EventStore(Protocol):
         that exist are recorded as well, but only `transact` keeps others from getting in between. Touches no gate.
         """
 
-    def transact(self, plan: Plan, decide: Callable[[Locked], Sequence[Unit]]) -> Transacted:
+    def transact(self, plan: Plan, decide: Decide) -> Transacted:
         """Lock what the plan names, decide, and record all units of the decision or none.
 
         `decide` is pure and may be called again, with a fresh view, where another writer got in between. Raises

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from threading import Lock
@@ -11,7 +11,7 @@ from adapters.codec import encode_new, micros
 from adapters.content_codec import encode_content
 from adapters.ledger import Admitted, DecisionRefused, admit, event_ids_of, refuse_gates, streams_of
 from adapters.memory.queue import Queue
-from application.ports import Clock, Lease, LeaseLost, Locked, Plan, Share, Transacted
+from application.ports import Clock, Decide, Decision, Lease, LeaseLost, Locked, Plan, Share, Transacted
 from application.projections.emails import EmailView, email_id_of
 from application.projections.gates import Gate, counting_in, touched_by
 from application.projections.inline import InlineViews
@@ -49,10 +49,10 @@ class MemoryEventStore:
                 for answer in answers
             ]
 
-    def transact(self, plan: Plan, decide: Callable[[Locked], Sequence[Unit]]) -> Transacted:
+    def transact(self, plan: Plan, decide: Decide) -> Transacted:
         with self._lock:
             locked = self._locked(plan)
-            answers = self._admit(decide(locked))
+            answers = self._admit(Decision.of(decide(locked)).units)
             for answer in answers:
                 if isinstance(answer, Conflict):
                     raise DecisionRefused(answer)

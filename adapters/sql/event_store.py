@@ -13,15 +13,17 @@ from adapters.sql.dialect import Sql
 from adapters.sql.engine import TURNS_MAX, Database, Session
 from adapters.sql.follow import Follower
 from adapters.sql.gates import Gates
+from adapters.sql.rebuild import SqlFolds
 from adapters.sql.report_rows import SqlReportRows
 from adapters.sql.reports import SqlReports
 from adapters.sql.retention import SqlEndedContents
 from adapters.sql.standing import SqlStandings
 from adapters.sql.statuses import SqlStatuses
+from adapters.sql.stored import SqlStoredLog, SqlStoredViews
 from adapters.sql.transaction import GatesMissing, Transactions
 from adapters.sql.views import Views
 from adapters.sql.writer import Writer
-from application.ports import Clock, Lease, Locked, Plan, StoreUnavailable, Transacted
+from application.ports import Clock, Decide, Lease, Plan, StoreUnavailable, Transacted
 from application.recorded import Committed, Conflict, Recorded, StoredContent, Unit
 from domain.circuit import CircuitPolicy
 
@@ -56,6 +58,9 @@ class SqlEventStore:
         self._committed_at = -FRESH_S
         self.statuses = SqlStatuses(database)
         self.standings = SqlStandings(database, self._now)
+        self.folds = SqlFolds(database, circuit)
+        self.stored_log = SqlStoredLog(database)
+        self.stored_views = SqlStoredViews(database)
         self.reports = SqlReports(database, self._now)
         self.report_rows = SqlReportRows(database, self._now)
         self.retention = SqlEndedContents(database, self._follower, self._now)
@@ -65,7 +70,7 @@ class SqlEventStore:
             return []
         return self._write(partial(self._writer.append, units=units))
 
-    def transact(self, plan: Plan, decide: Callable[[Locked], Sequence[Unit]]) -> Transacted:
+    def transact(self, plan: Plan, decide: Decide) -> Transacted:
         for _ in range(TURNS_MAX):
             try:
                 return self._write(partial(self._transactions.run, plan=plan, decide=decide))

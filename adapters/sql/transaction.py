@@ -6,7 +6,7 @@ start is ever committed with a time that lies behind a gate it was decided on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,10 +17,10 @@ from adapters.sql.gates import Gates
 from adapters.sql.log import Head
 from adapters.sql.views import Views
 from adapters.sql.writer import Writer
-from application.ports import Locked, Plan, Transacted
+from application.ports import Decide, Decision, Locked, Plan, Transacted
 from application.projections.emails import email_id_of
 from application.projections.gates import Gate
-from application.recorded import Conflict, Recorded, StoredContent, Unit
+from application.recorded import Conflict, Recorded, StoredContent
 from domain.email.events import AttemptStarted
 
 Now = Callable[[Session], datetime]
@@ -51,12 +51,12 @@ class Transactions:
         self._gates = gates
         self._now = now
 
-    def run(self, session: Session, plan: Plan, decide: Callable[[Locked], Sequence[Unit]]) -> Transacted:
+    def run(self, session: Session, plan: Plan, decide: Decide) -> Transacted:
         """One turn. Raises LeaseLost, GatesMissing, Again, and whatever the decision does."""
         held = self._hold(session, plan)
         locked = held.locked
-        units = decide(locked)
-        recorded = self._record(session, plan, held, units) if units else []
+        decision = Decision.of(decide(locked))
+        recorded = self._record(session, plan, held, decision) if decision.units else []
         started = {email_id_of(one.stream) for one in recorded if isinstance(one.event, AttemptStarted)}
         contents = {**held.contents, **content_store.read(session, started - held.contents.keys())}
         return Transacted(
@@ -104,13 +104,16 @@ class Transactions:
             claimed = claims.claim(session, choose(waiting, gates, now), now)
         return now, claimed, claims.overdue(session, now, plan.overdue_max)
 
-    def _record(self, session: Session, plan: Plan, held: _Held, units: Sequence[Unit]) -> list[Recorded]:
+    def _record(self, session: Session, plan: Plan, held: _Held, decision: Decision) -> list[Recorded]:
+        units = decision.units
         others = [stream for stream in streams_of(units) if stream not in held.heads]
         heads = {**held.heads, **log.heads(session, others)}
         admitted = _all_admitted(session, self._writer.admitting(session, units, heads))
         emails = self._writer.load_touched(session, admitted, heads, held.locked.emails)
         gates = held.locked.gates
-        recorded, moved = self._writer.record(session, admitted, heads, emails, gates if plan.gates else None)
+        recorded, moved = self._writer.record(
+            session, admitted, heads, emails, gates if plan.gates else None, decision.views
+        )
         if missing := moved.keys() - gates.keys():
             raise GatesMissing(frozenset(missing))
         self._gates.store(session, moved)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from application.projections import emails, gates
 from application.projections.emails import EmailView, email_id_of, view_of
 from application.projections.gates import Gate
-from application.recorded import EMAIL_PREFIX, Recorded
+from application.recorded import EMAIL_PREFIX, Recorded, email_stream
+from domain.replace import replace
 
 
 class InlineViews:
@@ -33,6 +34,18 @@ class InlineViews:
                     gate = self.gates.get(name) or Gate(name=name)
                     self.gates[name] = gates.project(gate, recorded)
                     self.changed_gates.add(name)
+
+    def at_positions(self, events: Iterable[Recorded]) -> None:
+        """`events` were applied before they had their positions: here they are."""
+        last: dict[str, int] = {}
+        moved: dict[str, int] = {}
+        for recorded in events:
+            last[recorded.stream] = recorded.position
+            moved |= dict.fromkeys(gates.touched_by(recorded), recorded.position)
+        for email_id in self.changed_emails:
+            self.emails[email_id] = replace(self.emails[email_id], position=last[email_stream(email_id)])
+        for name in self.changed_gates:
+            self.gates[name] = replace(self.gates[name], position=moved[name])
 
     def _apply_to_email(self, recorded: Recorded) -> None:
         email_id = email_id_of(recorded.stream)

@@ -142,7 +142,7 @@ def upgrade() -> None:
         f" VALUES ('reports', 0, '{BEGINNING}', 1, '')"
     )
     uppers = [1000 * 11**bucket // 10**bucket for bucket in range(BUCKETS)]
-    middles = [uppers[0], *(upper * 20 // 21 for upper in uppers[1:])]
+    middles = [uppers[0], *((upper * 20 + 10) // 21 for upper in uppers[1:])]
     rows = ", ".join(f"({bucket}, {uppers[bucket]}, {middles[bucket]})" for bucket in range(BUCKETS))
     op.execute(f"INSERT INTO delay_buckets (bucket, upper_us, middle_us) VALUES {rows}")
     for name, query in _views(op.get_context().dialect.name).items():

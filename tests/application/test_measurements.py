@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from adapters.memory.event_store import MemoryEventStore
 from adapters.providers.scripted import ScriptedProvider, parse_script
 from application.measured_store import MeasuredStore
 from application.measurements import GONE, OUTCOMES, Histogram, Measurements, Totals, Transaction
-from application.ports import Locked, Plan, StoreUnavailable
+from application.ports import Decide, Plan, StoreUnavailable
 from application.recorded import Committed, Conflict, Unit
 from domain.circuit import CircuitPolicy
 from domain.rate_limit import Rate
@@ -193,7 +193,7 @@ def test_a_decision_that_was_made_again_counts_as_it_was_recorded() -> None:
     """The callback of a transaction may run again, where another writer got in between."""
 
     class Twice(MemoryEventStore):
-        def transact(self, plan: Plan, decide: Callable[[Locked], Sequence[Unit]]) -> Any:
+        def transact(self, plan: Plan, decide: Decide) -> Any:
             decide(super().transact(plan, lambda locked: []).locked)
             return super().transact(plan, decide)
 

@@ -30,6 +30,14 @@ def test_a_bucket_stands_for_its_durations_within_five_percent(us: int) -> None:
     assert abs(MIDDLE_US[bucket] - us) <= 0.048 * us
 
 
+def test_no_bucket_is_off_by_more_than_that() -> None:
+    """At both of its ends, where it is worst."""
+    ends = zip(UPPER_US, MIDDLE_US[1:], UPPER_US[1:], strict=False)
+
+    assert all(middle - shorter - 1 <= 0.048 * (shorter + 1) for shorter, middle, _ in ends)
+    assert all(upper - middle <= 0.048 * upper for middle, upper in zip(MIDDLE_US, UPPER_US, strict=True))
+
+
 @given(some.lists(some.integers(1001, 10**9), min_size=1), some.lists(some.integers(1001, 10**9)))
 def test_percentiles_of_merged_histograms(one: list[int], other: list[int]) -> None:
     """Two hours added up give the percentiles of all that was in them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,8 +12,7 @@ import pytest
 
 from adapters.memory.event_store import MemoryEventStore
 from adapters.providers.scripted import ScriptedProvider, parse_script
-from application.ports import Lease, Locked, Plan, Transacted
-from application.recorded import Unit
+from application.ports import Decide, Lease, Plan, Transacted
 from application.settings import ProviderSettings, Settings
 from domain.circuit import CircuitPolicy
 from domain.email.events import AttemptStarted, OutcomeUncertain
@@ -91,7 +90,7 @@ class Counting(MemoryEventStore):
 
     rounds = 0
 
-    def transact(self, plan: Plan, decide: Callable[[Locked], Sequence[Unit]]) -> Transacted:
+    def transact(self, plan: Plan, decide: Decide) -> Transacted:
         self.rounds += 1
         assert self.rounds < 2000, "it spins"
         return super().transact(plan, decide)

@@ -26,6 +26,7 @@ COMMANDS = {
     "providers",
     "migrate",
     "config",
+    "doctor",
     "version",
 }
 HEAVY = ("sqlalchemy", "alembic", "starlette", "uvicorn", "aiosmtplib", "aiohttp", "psycopg", "structlog")

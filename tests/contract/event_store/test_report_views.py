@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from application.histogram import MIDDLE_US, UPPER_US
 from application.projections.reports import Measure, hour_of
 from application.report_ports import REBUILD, By
 from application.report_reading import Report, report_of
@@ -113,6 +114,9 @@ def delays_are_in_their_buckets(bench: Bench, view: str, by: By) -> None:
 
     assert expected == seen
     assert found
+    assert [*zip(UPPER_US, MIDDLE_US, strict=True)] == rows(
+        bench, "SELECT upper_us, middle_us FROM delay_buckets ORDER BY bucket"
+    )
 
 
 def documented_queries_say_what_the_service_says(bench: Bench) -> None:

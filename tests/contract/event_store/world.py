@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 
-from application.ports import EventStore, Locked, Plan, Share, Transacted, Waiting
+from application.ports import Decision, EventStore, Locked, Plan, Share, Transacted, Waiting
 from application.projections.emails import EmailView, view_of
 from application.projections.gates import Gate, counting_in, openings, provider_gate, touched_by
 from application.projections.inline import InlineViews
@@ -92,6 +92,10 @@ class Draft:
                 self.views.apply([self._recorded(stream, number, one)])
         self.units.append(Unit(at=self.now, appends=tuple(added)))
 
+    def decision(self, brings_views: bool) -> Decision:
+        """What was drafted. Whether the store is given the views as well may make no difference."""
+        return Decision(self.units, self.views if brings_views else None)
+
     def _recorded(self, stream: str, version: int, one: NewEvent) -> Recorded:
         return Recorded(
             position=0, event_id=one.event_id, stream=stream, version=version, at=self.now, event=one.event
@@ -106,6 +110,7 @@ class World:
         self.settings = settings(policy)
         self.lease = store.acquire_lease("w")
         self.ids: list[str] = []
+        self.brings_views = bool(seed % 2)
         self.open: list[tuple[str, AttemptStarted]] = []
 
     def run(self, steps: int) -> None:
@@ -159,7 +164,7 @@ class World:
         ended = [one for one in self.open if self.random.random() < 0.7]
         outcomes = [(email_id, started, self.outcome(started)) for email_id, started in ended]
 
-        def decision(locked: Locked) -> Sequence[Unit]:
+        def decision(locked: Locked) -> Decision:
             draft = Draft(locked)
             for email_id, started, outcome in outcomes:
                 self.apply(draft, email_id, self.recording(started, outcome))
@@ -173,7 +178,7 @@ class World:
                     email_id,
                     StartAttempt(email_id=email_id, worker=worker, token=token, begin_within=begin),
                 )
-            return draft.units
+            return draft.decision(self.brings_views)
 
         plan = Plan(
             lease=self.lease,
@@ -266,10 +271,10 @@ class World:
         self.on_email(email_id, command)
 
     def on_email(self, email_id: str, command: EmailCommand) -> None:
-        def decision(locked: Locked) -> Sequence[Unit]:
+        def decision(locked: Locked) -> Decision:
             draft = Draft(locked)
             self.apply(draft, email_id, command)
-            return draft.units
+            return draft.decision(self.brings_views)
 
         self.note(self.store.transact(Plan(emails=(email_id,)), decision))
 
@@ -279,7 +284,7 @@ class World:
             return
         email_id, at = self.random.choice(self.ids), self.clock.now()
 
-        def decision(locked: Locked) -> Sequence[Unit]:
+        def decision(locked: Locked) -> Decision:
             draft = Draft(locked)
             states = (AttemptState.SENT, AttemptState.UNCERTAIN, AttemptState.PARTLY_SENT)
             attempts = [one for one in draft.email(email_id).email.attempts if one.state in states]
@@ -295,7 +300,7 @@ class World:
                     )
                 )
                 self.apply(draft, email_id, RecordFeedback(feedback=told))
-            return draft.units
+            return draft.decision(self.brings_views)
 
         self.store.transact(Plan(emails=(email_id,), gates=False), decision)
 
@@ -306,10 +311,10 @@ class World:
             (circuit.Pause(by="ops"), circuit.Resume(by="ops"), circuit.Reset(by="ops"))
         )
 
-        def decision(locked: Locked) -> Sequence[Unit]:
+        def decision(locked: Locked) -> Decision:
             draft = Draft(locked)
             self.move_circuit(draft, provider, command)
-            return draft.units
+            return draft.decision(self.brings_views)
 
         self.store.transact(Plan(), decision)
 
@@ -317,11 +322,11 @@ class World:
         """The worker dies: a new one takes over its attempts; late results may still come."""
         lost, self.lease = self.lease, self.store.acquire_lease(self.random.choice("wxyz"))
 
-        def decision(locked: Locked) -> Sequence[Unit]:
+        def decision(locked: Locked) -> Decision:
             draft = Draft(locked)
             for email_id, attempt in locked.taken_over:
                 self.apply(draft, email_id, LoseAttempt(attempt=attempt))
-            return draft.units
+            return draft.decision(self.brings_views)
 
         while self.store.transact(Plan(takes_over=lost, open_max=3), decision).locked.taken_over:
             pass

@@ -46,7 +46,8 @@ _DECODE = msgspec.json.Decoder(_Gate).decode
 
 
 def encode_gate(gate: Gate) -> str:
-    """The gate as JSON text, the same for equal gates."""
+    """The gate as JSON text, the same for equal gates. It is at rest: a burst is of one transaction only."""
+    gate = gate.at_rest()
     stored = _Gate(
         name=gate.name,
         position=gate.position,

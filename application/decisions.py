@@ -144,7 +144,7 @@ class Decisions:
             )
             for event in events
         )
-        self._views.apply(
+        self._views.fold(
             Recorded(
                 position=0,
                 event_id=new.event_id,

@@ -123,18 +123,15 @@ def _unfit(one: ProviderStatus) -> str:
     return "is being probed" if one.circuit is Phase.HALF_OPEN else ""
 
 
-def judge_workers(
-    leases: Sequence[Lease], stale: Sequence[Lease], *, waits: bool, lease: timedelta
-) -> Finding:
-    """`stale`: those of the leases not renewed for longer than a lease lasts. `waits`: an email is due."""
-    lost = [one.worker for one in stale]
-    alive = len(leases) - len(stale)
-    if lost:
-        told = ", ".join(lost[:LISTED_MAX]) + (" …" if len(lost) > LISTED_MAX else "")
+def judge_workers(leases: Sequence[Lease], dead: Sequence[Lease], *, waits: bool) -> Finding:
+    """`dead`: those of the leases whose worker gave no sign of life in time. `waits`: an email is due."""
+    alive = len(leases) - len(dead)
+    if dead:
+        told = ", ".join(one.worker for one in dead[:LISTED_MAX]) + (" …" if len(dead) > LISTED_MAX else "")
         return warned(
             "workers",
-            f"{alive} alive; without a sign of life for more than {length(lease)}: {told}",
-            "nothing, if another worker runs or is started: it takes over, and what was under way is uncertain",
+            f"{alive} alive; ended without an orderly stop: {told}",
+            "nothing, if a worker runs or is started: it takes over, and what was under way is uncertain",
         )
     if alive:
         return passed("workers", f"{alive} alive")

@@ -61,21 +61,19 @@ async def examine(checks: Iterable[Check], limit_s: float = LIMIT_S) -> list[Fin
 
     A check that raises, or takes longer than `limit_s`, is a finding: failed.
     """
-    found: dict[str, Sequence[Finding] | None] = {}
+    found: dict[str, Sequence[Finding]] = {}
     left = list(checks)
     names = [one.name for one in left]
     while ready := [one for one in left if one.needs is None or one.needs in found]:
         left = [one for one in left if one not in ready]
         fit = [one for one in ready if one.needs is None or _is_fine(found[one.needs])]
         answers = await asyncio.gather(*(_bounded(one, limit_s) for one in fit))
-        found |= {one.name: None for one in ready}
         found |= {one.name: answer for one, answer in zip(fit, answers, strict=True)}
-    return [finding for name in names for finding in found.get(name) or ()]
+    return [finding for name in names for finding in found.get(name, ())]
 
 
-def _is_fine(findings: Sequence[Finding] | None) -> bool:
-    """None: it was left out itself."""
-    return findings is not None and all(one.verdict is Verdict.PASS for one in findings)
+def _is_fine(findings: Sequence[Finding]) -> bool:
+    return all(one.verdict is Verdict.PASS for one in findings)
 
 
 async def _bounded(check: Check, limit_s: float) -> Sequence[Finding]:

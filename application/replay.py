@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -166,15 +166,15 @@ class _Stopped(Exception):
     pass
 
 
-@dataclass(slots=True)
 class Rebuilds:
     """Makes views anew, one at a time, in the background of a running process. `state`: of the last one."""
 
-    parts: Parts
-    logbook: Logbook
-    state: State | None = None
-    _task: asyncio.Task[None] | None = None
-    _stopping: bool = field(default=False)
+    def __init__(self, parts: Parts, logbook: Logbook) -> None:
+        self._parts = parts
+        self._logbook = logbook
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.state: State | None = None
 
     def start(self, view: str) -> State:
         """Begin; how it goes is in `state`. Raises UnknownView, Busy."""
@@ -185,28 +185,31 @@ class Rebuilds:
         self._task = asyncio.get_running_loop().create_task(self._run(view, projections), name="rebuild")
         return self.state
 
-    async def stop(self) -> None:
-        """End between two steps what is under way: what is done is done."""
-        self._stopping = True
+    async def ended(self) -> None:
+        """Wait until nothing is under way."""
         if self._task is not None:
             await asyncio.wait((self._task,))
 
+    async def stop(self) -> None:
+        """End between two steps what is under way: what is done is done."""
+        self._stopping = True
+        await self.ended()
+
     async def _run(self, view: str, projections: Sequence[Projection]) -> None:
         rebuilt: list[Rebuilt] = []
+        failed = ""
         try:
             for one in projections:
                 told = partial(self._told, view, one.name, tuple(rebuilt))
-                rebuilt.append(Rebuilt(one.name, await one.anew(self.parts, told)))
+                rebuilt.append(Rebuilt(one.name, await one.anew(self._parts, told)))
         except _Stopped:
-            failed = "the service stopped"
+            failed = "it was stopped; what was done is done"
         except (StoreUnavailable, reports.Overtaken) as error:
-            failed = f"{type(error).__name__}: {error}"
+            failed = str(error) or type(error).__name__
         except Exception as error:
             failed = type(error).__name__  # its text may say anything
-        else:
-            failed = ""
         if failed:
-            self.logbook.error("rebuild_failed", view=view, reason=failed)
+            self._logbook.error("rebuild_failed", view=view, reason=failed)
         self.state = State(view=view, running=False, rebuilt=tuple(rebuilt), failed=failed)
 
     def _told(self, view: str, now: str, rebuilt: tuple[Rebuilt, ...], done: int, whole: int) -> None:

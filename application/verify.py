@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from application.invariants import LogCheck
-from application.projections import gates
 from application.projections.emails import EmailView, project, view_of
+from application.projections.gate_fold import GateFold
 from application.projections.gates import Gate
 from application.recorded import CIRCUIT_PREFIX, EMAIL_PREFIX, Recorded, email_stream
 from application.stored import EmailRows, GateRow, Stored, StoredLog, StoredViews, Unreadable
 from application.verify_content import Forms, content_problem
-from application.verify_gates import fresh_gate, gate_problem
+from application.verify_gates import gate_problem
 from domain.circuit import CircuitPolicy
 from domain.email.events import Requested
 
@@ -79,7 +79,7 @@ class Verifier:
         self._told = told
         self._check = LogCheck(replace(CircuitPolicy(), probes=ANY_PROBES))
         self._heads: dict[str, _Head] = {}
-        self._gates: dict[str, Gate] = {}
+        self._gates = GateFold(CircuitPolicy().window)
         self._last = 0
         self._events = self._requested = self._emails = self._proven = self._unproven = 0
 
@@ -98,7 +98,8 @@ class Verifier:
 
     def _verify_log(self) -> None:
         _, rows = self._views.gates(self._log.end())
-        self._gates = {one.name: fresh_gate(one) for one in rows}
+        windows = {one.name: one.gate.circuit.calls.window for one in rows if one.gate is not None}
+        self._gates = GateFold(CircuitPolicy().window, windows)
         end = self._log.end()
         while self._last < end - REST_MAX or self._last == 0:
             page = self._log.page(self._last, PAGE)
@@ -121,8 +122,7 @@ class Verifier:
             recorded = self._read(event)
             for violation in self._check.check((recorded,)):
                 raise _Bad(event.position, event.stream, f"{violation.invariant}: {violation.what}")
-            for name in gates.touched_by(recorded):
-                self._gates[name] = gates.project(self._gates.get(name) or Gate(name=name), recorded)
+            self._gates.apply(recorded)
             self._last, self._events = event.position, self._events + 1
             self._requested += isinstance(recorded.event, Requested)
         self._let_go()
@@ -172,8 +172,9 @@ class Verifier:
 
     def _verify_gates(self, rows: Sequence[GateRow]) -> None:
         stored = {one.name: one for one in rows}
-        for name in sorted(self._gates.keys() | stored.keys()):
-            gate = self._gates.get(name) or Gate(name=name)
+        folded = self._gates.gates()
+        for name in sorted(folded.keys() | stored.keys()):
+            gate = folded.get(name) or Gate(name=name)
             what = gate_problem(stored.get(name), gate, self._views)
             if what is not None:
                 raise _Bad(gate.position, _stream_of(name), f"gates, {name}: {what}")

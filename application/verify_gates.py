@@ -13,15 +13,6 @@ COUNTS = ("calls", "failures")
 """Of a circuit. They are dropped where another window is configured, which no event says."""
 
 
-def fresh_gate(row: GateRow) -> Gate:
-    """The gate that a fold begins with: nothing happened at it yet, and it counts in the window that its row does."""
-    if row.gate is None:
-        return Gate(name=row.name)
-    counted = row.gate.circuit
-    circuit = Circuit(calls=Window(counted.calls.window), failures=Window(counted.failures.window))
-    return Gate(name=row.name, circuit=circuit)
-
-
 def gate_problem(row: GateRow | None, gate: Gate, views: StoredViews) -> str | None:
     """How the row differs from the gate as it was folded; None: not at all."""
     if row is None:

@@ -13,8 +13,8 @@ from adapters.providers.resend import ResendProvider, ResendSettings
 from adapters.providers.sandbox import SandboxProvider
 from adapters.providers.scripted import ScriptedProvider, parse_script
 from adapters.providers.smtp import SmtpProvider, SmtpSettings
+from adapters.sql import SqlEventStore, open_store
 from adapters.sql import migrate as migrations
-from adapters.sql import open_store
 from adapters.sql.engine import STALL_S, Database
 from adapters.sql.health import DatabaseHealth
 from adapters.sql.migrate import MigrationStatus
@@ -32,11 +32,13 @@ from application.ports import EventStore, Executor, StoreUnavailable
 from application.provider_port import Provider, Searchable
 from application.reading import Reader
 from application.recorded import Recorded
+from application.replay import Folds, Parts, Rebuilds
 from application.report_ports import REPORTS, ReportStore
 from application.report_reading import ReportReader
 from application.reports import Projector, ReportRunner
 from application.retention import Retention
 from application.standing import StandingReader, Standings
+from application.stored import StoredLog, StoredViews
 from application.supervise import Supervisor
 from entrypoints.config import Config
 from entrypoints.config_schema import ResendConfig, SandboxConfig, ScriptedConfig, SmtpConfig
@@ -44,6 +46,7 @@ from entrypoints.service import Service, Worker
 
 __all__ = [
     "DatabaseMissing",
+    "LogReader",
     "MigrationStatus",
     "NotMigrated",
     "Patient",
@@ -51,6 +54,7 @@ __all__ = [
     "make_provider",
     "migrate",
     "migration_status",
+    "open_log",
     "open_patient",
     "open_reader",
     "open_service",
@@ -234,20 +238,51 @@ def open_service(config: Config, *, worker: bool) -> Service:
         ),
         worker=sending,
         close=close,
+        rebuilds=Rebuilds(
+            Parts(
+                folds=store.folds,
+                log=store,
+                reports=store.reports,
+                executor=threads,
+                clock=clock,
+                holder=worker_name(),
+            ),
+            logbook,
+        ),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogReader:
+    """The log as it is stored, its views, and what folds it; and how to let go of them."""
+
+    log: StoredLog
+    views: StoredViews
+    folds: Folds
+    close: Callable[[], None]
+
+
+def open_log(config: Config) -> LogReader:
+    """The log beside whoever writes. Raises DatabaseMissing, NotMigrated, StoreUnavailable."""
+    store = _readable(config)
+    return LogReader(log=store.stored_log, views=store.stored_views, folds=store.folds, close=store.close)
+
+
+def _readable(config: Config) -> SqlEventStore:
+    path = config.sqlite_path()
+    if path is not None and not path.exists():
+        raise DatabaseMissing(f"there is no database at {path}; `stagepost serve` makes one")
+    if path is None and migration_status(config).pending:
+        raise NotMigrated("the database is not migrated; run `stagepost migrate`")
+    return open_store(config.database_url(), circuit=config.settings().circuit, read_only=True)
 
 
 def open_reader(
     config: Config, troubled: Callable[[StoreUnavailable], None] = lambda error: None
 ) -> ReadOnly:
     """A reader beside whoever writes; `troubled`: see Feed. Raises DatabaseMissing, NotMigrated, StoreUnavailable."""
-    path = config.sqlite_path()
-    if path is not None and not path.exists():
-        raise DatabaseMissing(f"there is no database at {path}; `stagepost serve` makes one")
-    if path is None and migration_status(config).pending:
-        raise NotMigrated("the database is not migrated; run `stagepost migrate`")
+    store = _readable(config)
     settings = config.settings()
-    store = open_store(config.database_url(), circuit=settings.circuit, read_only=True)
     threads = Threads(2)
 
     async def close() -> None:

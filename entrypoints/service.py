@@ -19,6 +19,7 @@ from application.operate import Operator
 from application.ports import Clock, EventStore, Executor, StoreUnavailable
 from application.provider_port import Provider
 from application.reading import Reader
+from application.replay import Rebuilds
 from application.report_reading import ReportReader
 from application.reports import BEHIND_ALERT_S, ReportRunner
 from application.retention import Retention
@@ -82,6 +83,7 @@ class Service:
     worker: Worker | None
     close: Callable[[], Awaitable[None]]
     """Lets go of the threads and connections, last of all."""
+    rebuilds: Rebuilds | None = None
 
     async def start(self) -> None:
         """Recover what an earlier process left, then start every background task."""
@@ -108,6 +110,8 @@ class Service:
 
     async def stop(self) -> None:
         """Claim nothing more, let attempts end within the grace time, record them, and let go of everything."""
+        if self.rebuilds is not None:
+            await self.rebuilds.stop()
         if self.worker is not None:
             await self._drain(self.worker)
         await self.supervisor.stop()  # the lease's task before the lease: it would get a new one

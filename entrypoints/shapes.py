@@ -10,9 +10,11 @@ from application.explain import Explanation
 from application.projections.emails import Status, email_id_of
 from application.queries import AttemptRow, LimitUse, ProviderStatus, StatusRow
 from application.recorded import EMAIL_PREFIX, Recorded
+from application.replay import Counted, State
 from application.report_ports import By, Span
 from application.report_reading import WITH_KINDS, ReportRow
 from application.reports import Lag
+from application.verify import Verdict
 
 Shape = dict[str, Any]
 
@@ -99,6 +101,54 @@ def provider(provider: ProviderStatus) -> Shape:
         "not_before": _rfc3339_or_none(provider.not_before),
         "open_attempts": provider.open_attempts,
         "limits": [_limit(one) for one in provider.limits],
+    }
+
+
+def counted(found: Counted, seconds: float) -> Shape:
+    """What a fold of the whole log gave, and how long it took."""
+    return {
+        "events": found.events,
+        "types": dict(sorted(found.types.items())),
+        "emails": dict(sorted(found.statuses.items())),
+        "attempts": dict(sorted(found.outcomes.items())),
+        "gates": found.gates,
+        "seconds": round(seconds, 3),
+        "events_per_second": round(found.events / seconds) if seconds > 0 else None,
+    }
+
+
+def verdict(found: Verdict) -> Shape:
+    """Whether everything is as it was recorded, and if not, the first thing that isn't."""
+    bad = found.first_bad
+    return {
+        "ok": bad is None,
+        "events": found.events,
+        "first_bad": None
+        if bad is None
+        else {"position": bad.position, "stream": bad.stream, "what": bad.what},
+        "emails": found.emails,
+        "contents": {"proven": found.proven, "unproven": found.unproven},
+    }
+
+
+def rebuild(state: State) -> Shape:
+    """How a rebuild goes: `GET /rebuild`."""
+    return {
+        "view": state.view,
+        "state": "running" if state.running else "failed" if state.failed else "done",
+        "now": state.now or None,
+        "done": state.done,
+        "whole": state.whole,
+        "rebuilt": [
+            {
+                "view": one.view,
+                "events": one.mended.events,
+                "rows": one.mended.rows,
+                "removed": one.mended.removed,
+            }
+            for one in state.rebuilt
+        ],
+        "failed": state.failed or None,
     }
 
 

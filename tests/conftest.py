@@ -2,11 +2,16 @@
 
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.postgres import PostgresServer, running_postgres
+from tests.support.months import Months
+
+MONTH_EVENTS = 700
+"""Enough for every table to have rows, and for a circuit to open and close again."""
 
 # Machines that run tests are busy: a slow example is no failure. CI draws the same examples each time.
 settings.register_profile("stagepost", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -33,6 +38,21 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     url = postgres_server.create()
     yield url
     postgres_server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def months(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Months]:
+    """Months of mail to copy; made when they are asked for."""
+    made = Months(tmp_path_factory.mktemp("months"), lambda: request.getfixturevalue("postgres_server"))
+    yield made
+    made.drop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def month(request: pytest.FixtureRequest, months: Months, tmp_path: Path) -> Iterator[str]:
+    """The URL of a month of mail, on either database."""
+    with months.copied(request.param, tmp_path, MONTH_EVENTS) as url:
+        yield url
 
 
 class PostgresCount:

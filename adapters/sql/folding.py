@@ -112,7 +112,8 @@ class Folder:
             folded.events += len(events)
             statuses.append(email[STATUS])
             folded.outcomes.update([one[OUTCOME] for one in tried])
-            if compare and (emails.pop(email_id, None) != [email] or attempts.pop(email_id, []) != tried):
+            found = emails.pop(email_id, None), attempts.pop(email_id, [])
+            if compare and found != ([email], tried):
                 folded.wrong.append(Wrong(email_id, events[-1][VERSION], email, tuple(tried)))
         folded.statuses.update(statuses)
         folded.wrong += [Wrong(email_id, 0, None, ()) for email_id in sorted({*emails, *attempts})]

@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from application.projections.gates import SERVICE, WINDOWS, Gate, provider_gate, route_gate
+from application.recorded import CIRCUIT_PREFIX, Recorded
 from domain.circuit import Circuit, CircuitEvent, Phase
 from domain.circuit import evolve as evolve_circuit
+from domain.email.events import AttemptFailed, AttemptStarted, OutcomeUncertain, PartlySent, Sent
 from domain.failures import COUNTS_AS_ANSWER, COUNTS_AS_FAILURE
 from domain.rate_limit import BUCKETS_KEPT, BUCKETS_PER_WINDOW, EPOCH, MICROSECOND, Window
 from domain.replace import replace
 
+Closing = AttemptFailed | PartlySent | OutcomeUncertain | Sent
 LENGTHS_US = tuple(window.window // MICROSECOND for window in WINDOWS)
 
 
@@ -138,10 +141,14 @@ class _Folding:
 
 
 class GateFold:
-    """All gates at one position of the log, counting in the circuits' `window`. Times are µs since 1970."""
+    """All gates at one position of the log. Times are µs since 1970.
 
-    def __init__(self, window: timedelta) -> None:
-        self._window_us = window // MICROSECOND
+    Circuits count in `window`; those of the gates that `windows` names in a window of their own.
+    """
+
+    def __init__(self, window: timedelta, windows: Mapping[str, timedelta] = {}) -> None:
+        self._window = window
+        self._windows = windows
         self._gates: dict[str, _Folding] = {}
         self._providers: dict[str, _Folding] = {}
         self._routes: dict[str, _Folding] = {}
@@ -185,14 +192,41 @@ class GateFold:
         gate.version = version
         gate.evolve(event)
 
-    def gates(self) -> Mapping[str, Gate]:
+    def apply(self, recorded: Recorded) -> None:
+        """The next event of the log, whatever it is."""
+        event, position, at_us = recorded.event, recorded.position, (recorded.at - EPOCH) // MICROSECOND
+        if isinstance(event, AttemptStarted):
+            self.started(
+                position,
+                at_us,
+                provider=event.provider,
+                route=event.route,
+                epoch=event.epoch,
+                probe=event.probe,
+            )
+        elif isinstance(event, Closing) and event.provider is not None:
+            self.ended(
+                position,
+                at_us,
+                provider=event.provider,
+                kind=event.kind if isinstance(event, AttemptFailed | OutcomeUncertain) else None,
+                epoch=event.epoch,
+                probe=event.probe,
+                not_before=event.not_before if isinstance(event, AttemptFailed) else None,
+            )
+        elif isinstance(event, CircuitEvent):
+            provider = recorded.stream.removeprefix(CIRCUIT_PREFIX)
+            self.circuit(position, at_us, provider=provider, version=recorded.version, event=event)
+
+    def gates(self) -> dict[str, Gate]:
         """Those that anything has moved so far."""
         return {name: one.gate() for name, one in self._gates.items()}
 
     def _gate(self, name: str) -> _Folding:
         gate = self._gates.get(name)
         if gate is None:
-            gate = self._gates[name] = _Folding(name, self._window_us)
+            window = self._windows.get(name, self._window)
+            gate = self._gates[name] = _Folding(name, window // MICROSECOND)
         return gate
 
     def _provider(self, provider: str) -> _Folding:

@@ -26,13 +26,19 @@ class InlineViews:
 
     def apply(self, events: Iterable[Recorded], *, with_gates: bool = True) -> None:
         """Fold `events`, in log order, into the rows they belong to."""
+        self.fold(events, with_gates=with_gates)
+        for name in self.changed_gates:
+            self.gates[name] = self.gates[name].at_rest()
+
+    def fold(self, events: Iterable[Recorded], *, with_gates: bool = True) -> None:
+        """The same, with more of the same moment to come: gates may be in a burst until `at_positions`."""
         for recorded in events:
             if recorded.stream.startswith(EMAIL_PREFIX):
                 self._apply_to_email(recorded)
             if with_gates:
                 for name in gates.touched_by(recorded):
                     gate = self.gates.get(name) or Gate(name=name)
-                    self.gates[name] = gates.project(gate, recorded)
+                    self.gates[name] = gates.in_burst(gate, recorded)
                     self.changed_gates.add(name)
 
     def at_positions(self, events: Iterable[Recorded]) -> None:
@@ -45,7 +51,7 @@ class InlineViews:
         for email_id in self.changed_emails:
             self.emails[email_id] = replace(self.emails[email_id], position=last[email_stream(email_id)])
         for name in self.changed_gates:
-            self.gates[name] = replace(self.gates[name], position=moved[name])
+            self.gates[name] = replace(self.gates[name].at_rest(), position=moved[name])
 
     def _apply_to_email(self, recorded: Recorded) -> None:
         email_id = email_id_of(recorded.stream)

@@ -29,6 +29,8 @@ COMMANDS = (
     ("retry", "operate:retry", "Reopen failed emails, let held ones go."),
     ("cancel", "operate:cancel", "Call off emails that are not sent yet."),
     ("providers", "providers:app", "List, test, pause, resume and reset providers."),
+    ("replay", "replay:replay", "Fold the log anew: count it, or have a view as it says."),
+    ("verify", "verify:verify", "Prove that the log, the views and the contents are what was recorded."),
     ("migrate", "migrate:app", "Bring the database to this version."),
     ("config", "config:app", "Check the configuration."),
     ("doctor", "doctor:doctor", "Examine everything here: pass, warn, fail."),

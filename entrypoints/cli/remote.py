@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -13,6 +15,9 @@ from entrypoints.shapes import Shape
 
 ANSWER_MAX_S = 60.0
 """A service that takes longer than this over one request is not going to answer it."""
+LOOK_S = 0.25
+"""How often the service is asked how a rebuild goes."""
+
 ANSWER_OCTETS_MAX = 1_000_000
 """Far more than any answer about one email or provider has."""
 
@@ -41,14 +46,26 @@ class Remote:
         """`pause`, `resume` or `reset` a provider."""
         return self._post(f"/providers/{_part(name)}/{action}", b"", self._tokens.admin)
 
+    def rebuild(self, view: str, told: Callable[[Shape], None]) -> Shape:
+        """Have a view made anew; the service goes on with it even if we don't wait."""
+        state = self._post(f"/rebuild/{_part(view)}", b"", self._tokens.admin)
+        while state.get("state") == "running":
+            told(state)
+            time.sleep(LOOK_S)
+            state = self._call("GET", "/rebuild", b"", self._tokens.admin)
+        return state
+
     def _post(self, path: str, body: bytes, token: str | None) -> Shape:
+        return self._call("POST", path, body, token)
+
+    def _call(self, method: str, path: str, body: bytes, token: str | None) -> Shape:
         headers = {"Content-Type": "application/json"} if body else {}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         where = urlsplit(self._url)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=ANSWER_MAX_S)
         try:
-            status, said = self._exchange(connection, path, body, headers)
+            status, said = self._exchange(connection, method, path, body, headers)
         finally:
             connection.close()
         answer = _object(said)
@@ -59,7 +76,12 @@ class Remote:
         raise self._refusal(status, answer)
 
     def _exchange(
-        self, connection: http.client.HTTPConnection, path: str, body: bytes, headers: dict[str, str]
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
     ) -> tuple[int, bytes]:
         try:
             connection.connect()
@@ -68,7 +90,7 @@ class Remote:
                 f"the database's service at {self._url} can't be reached: {_why(error)}; nothing was done"
             ) from error
         try:
-            connection.request("POST", path, body, headers)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             return response.status, response.read(ANSWER_OCTETS_MAX)
         except (OSError, http.client.HTTPException) as error:

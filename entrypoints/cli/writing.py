@@ -7,7 +7,7 @@ HTTP, with the configured token; if it is nobody, the command is the writer for 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -29,6 +29,9 @@ from entrypoints.shapes import Shape
 
 T = TypeVar("T")
 
+LOOK_S = 0.1
+"""How often it is looked how a rebuild goes."""
+
 OPERATOR = "operator"
 """Who acts, as events record it: no person's name belongs there."""
 LOG_LEVEL = "warning"
@@ -49,6 +52,9 @@ class Writer(Protocol):
 
     def provider(self, name: str, action: str) -> Shape:
         """`pause`, `resume` or `reset` a provider; how it stands then."""
+
+    def rebuild(self, view: str, told: Callable[[Shape], None]) -> Shape:
+        """Have a view made anew; `told` hears how it goes. How it ended, as `GET /rebuild` tells."""
 
 
 @contextmanager
@@ -106,6 +112,21 @@ class Direct:
         self._run(act(name, OPERATOR))
         found = self._run(self._service.reader.providers())
         return next(shapes.provider(one) for one in found if one.name == name)
+
+    def rebuild(self, view: str, told: Callable[[Shape], None]) -> Shape:
+        """Have a view made anew."""
+        rebuilds = self._service.rebuilds
+        assert rebuilds is not None
+
+        async def work() -> Shape:
+            state = rebuilds.start(view)
+            while state.running:
+                await asyncio.sleep(LOOK_S)
+                state = rebuilds.state or state
+                told(shapes.rebuild(state))
+            return shapes.rebuild(state)
+
+        return self._run(work())
 
     def _act(self, ref: str, work: Awaitable[Status]) -> Shape:
         status = self._run(work)

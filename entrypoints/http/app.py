@@ -18,6 +18,7 @@ from entrypoints.http.metrics import Metrics
 from entrypoints.http.options import HttpOptions
 from entrypoints.http.problems import REFUSALS, problem_of
 from entrypoints.http.providers import Providers
+from entrypoints.http.rebuilds import Rebuilding
 from entrypoints.http.reports import Reports
 from entrypoints.http.send import SendEmail
 from entrypoints.service import Service
@@ -63,6 +64,7 @@ def create_app(service: Service, options: HttpOptions) -> ASGIApp:
     providers = Providers(service)
     health = Health(service, options.version)
     reports = Reports(service)
+    rebuilding = Rebuilding(service)
 
     async def refuse(request: Request, error: Exception) -> Response:
         return _refusal(error, service)
@@ -83,6 +85,8 @@ def create_app(service: Service, options: HttpOptions) -> ASGIApp:
             Route("/providers/{name}/pause", providers.pause, methods=["POST"]),
             Route("/providers/{name}/resume", providers.resume, methods=["POST"]),
             Route("/providers/{name}/reset", providers.reset, methods=["POST"]),
+            Route("/rebuild", rebuilding.state),
+            Route("/rebuild/{view}", rebuilding.start, methods=["POST"]),
             Route("/reports/hourly", reports.hourly),
             Route("/reports/providers", reports.providers),
             Route("/metrics", Metrics(service, options.version).get),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -59,8 +59,17 @@ def test_a_gate_is_read_as_it_was_stored(gate: Gate) -> None:
 
 def test_every_field_of_a_gate_is_among_those_tried_above() -> None:
     """A field with a default that the codec forgot would be lost in silence."""
-    assert {f.name for f in fields(Gate)} == set(GATE_FIELDS)
+    assert {f.name for f in fields(Gate)} == {*GATE_FIELDS, "burst"}
     assert {f.name for f in fields(Circuit)} == set(CIRCUIT_FIELDS)
+
+
+def test_a_burst_is_stored_in_the_windows() -> None:
+    """What was started in this moment is counted in each of them, and nothing else tells it apart."""
+    at = datetime(2026, 3, 2, 9, tzinfo=UTC)
+    burst = replace(Gate(name="service"), burst=(at, 3))
+
+    assert burst.at_rest() == decode_gate(encode_gate(burst))
+    assert [3, 3, 3, 3] == [window.used(at) for window in burst.at_rest().windows]
 
 
 def test_a_full_gate_stays_small() -> None:

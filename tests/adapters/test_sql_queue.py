@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from adapters.sql import standing
 from adapters.sql.claims import CLAIM, DUE, NEXT, OVERDUE
 from adapters.sql.dialect import Sql, stamp
 from adapters.sql.engine import Database
@@ -30,6 +31,9 @@ LOOKS: dict[str, tuple[Sql, dict[str, Any]]] = {
     "next": (NEXT, {"now": T0 + MINUTE}),
     "claim": (CLAIM, {"lane": str(Lane("", OPEN)), "priority": 1, "now": T0 + MINUTE, "count": 20}),
     "overdue": (OVERDUE, {"now": T0 + MINUTE, "count": 20}),
+    "oldest": (standing.OLDEST, {"now": T0 + MINUTE}),
+    "late": (standing.OVERDUE, {"late": T0 + MINUTE}),
+    "held": (standing.STATUS, {"status": "held"}),
 }
 
 

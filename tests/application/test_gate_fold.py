@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import given
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from application.projections.gate_fold import GateFold
 from application.projections.gates import Gate, counting_in, project, provider_gate, touched_by
-from application.recorded import CIRCUIT_PREFIX, Event, Recorded, circuit_stream, email_stream
+from application.recorded import Event, Recorded, circuit_stream, email_stream
 from domain.circuit import (
     CircuitClosed,
     CircuitEvent,
@@ -24,9 +24,7 @@ from domain.circuit import (
     ProviderPaused,
     ProviderResumed,
 )
-from domain.email.events import AttemptFailed, AttemptStarted, OutcomeUncertain, PartlySent, Sent
 from domain.failures import FailureKind
-from domain.rate_limit import EPOCH, MICROSECOND
 from tests.contract.event_store.given import T0, failed, sent, started
 from tests.domain.build import partly_sent, uncertain
 
@@ -90,40 +88,13 @@ def _log(drawn: Sequence[tuple[int, Event | tuple[str, CircuitEvent]]]) -> list[
     return log
 
 
-def _us(at: datetime) -> int:
-    return (at - EPOCH) // MICROSECOND
-
-
-def feed(fold: GateFold, recorded: Recorded) -> None:
-    """Tell the fold what it has to know of an event."""
-    event, where = recorded.event, (recorded.position, _us(recorded.at))
-    match event:
-        case AttemptStarted():
-            fold.started(
-                *where, provider=event.provider, route=event.route, epoch=event.epoch, probe=event.probe
-            )
-        case AttemptFailed() | OutcomeUncertain() | PartlySent() | Sent():
-            assert event.provider is not None
-            fold.ended(
-                *where,
-                provider=event.provider,
-                kind=getattr(event, "kind", None),
-                epoch=event.epoch,
-                probe=event.probe,
-                not_before=getattr(event, "not_before", None),
-            )
-        case _:
-            provider = recorded.stream.removeprefix(CIRCUIT_PREFIX)
-            fold.circuit(*where, provider=provider, version=recorded.version, event=event)  # type: ignore[arg-type]
-
-
 @given(LOGS)
 def test_it_is_the_fold_of_the_projection(drawn: list[tuple[int, Event | tuple[str, CircuitEvent]]]) -> None:
     """Windows, circuits, pauses, open attempts, positions: all of every gate, whatever comes in whatever order."""
     expected: dict[str, Gate] = {}
     fold = GateFold(POLICY.window)
     for recorded in _log(drawn):
-        feed(fold, recorded)
+        fold.apply(recorded)
         for name in touched_by(recorded):
             gate = expected.get(name) or counting_in(Gate(name=name), POLICY)
             expected[name] = project(gate, recorded)

@@ -65,10 +65,10 @@ async def test_content_goes_and_everything_else_still_answers(
         assert 3 == len(server.messages)
 
 
-def test_the_story_says_that_the_content_is_erased(
+def test_every_command_bears_with_what_is_erased(
     tmp_path: Path, database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On the terminal as in JSON; a failed email of which nothing is left is not reopened."""
+    """Status and story say it; the log is still proven, and folded."""
 
     async def serve() -> StatusRow:
         made = config(tmp_path, database, smtp_nowhere(), KEPT)
@@ -79,16 +79,17 @@ def test_the_story_says_that_the_content_is_erased(
             return row
 
     row = asyncio.run(serve())
-    with process_as_before():
-        shown = main(["explain", "gone", "--config", str(tmp_path / "stagepost.toml")])
-        text = capsys.readouterr().out
-        card = main(["status", "gone", "--config", str(tmp_path / "stagepost.toml")])
-        text += capsys.readouterr().out
+    said: dict[str, tuple[int, str]] = {}
+    for command in (["explain", "gone"], ["status", "gone"], ["verify"], ["replay"]):
+        with process_as_before():
+            code = main([*command, "--config", str(tmp_path / "stagepost.toml")])
+        said[command[0]] = code, capsys.readouterr().out
 
-    assert (0, 0) == (shown, card)
     assert Status.CANCELLED is row.status
-    assert "content:  erased: it can't be sent again" in text
-    assert "content    erased: it can't be sent again" in text
+    assert {0} == {code for code, _ in said.values()}
+    assert "content:  erased: it can't be sent again" in said["explain"][1]
+    assert "content    erased: it can't be sent again" in said["status"][1]
+    assert "0 contents" in said["verify"][1]
 
 
 def smtp_nowhere() -> str:

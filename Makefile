@@ -13,7 +13,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format docs lock clean
+.PHONY: help setup run test check bench format docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,11 @@ check: $(VENV)/.dev ## formatting, lint, types, layers, structure, migrations = 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --quiet $(wildcard tests/test_structure.py tests/test_migrations.py)
+
+bench: $(VENV)/.dev ## what it costs, each measure against its limit in the same run (some minutes)
+	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.store
+	$(BIN)/python -m benchmarks.compose
 
 format: $(VENV)/.dev ## format the code and repair what the linter can
 	$(BIN)/ruff format .

@@ -13,8 +13,8 @@ from application.ports import Clock, Executor, Ids, StoreUnavailable
 SWEEP_MAX = 200
 """Ends looked at in one transaction. On SQLite nobody else can write while it lasts: some milliseconds."""
 
-OCTETS_MAX = 64_000_000
-"""Attachments deleted in one transaction, the first email's in any case."""
+OCTETS_MAX = 16_000_000
+"""Attachments deleted in one transaction, the first email's in any case: on SQLite some 100 ms."""
 
 SHARE = 0.2
 """Of the time, at most so much goes into erasing while there is much of it: others write as well."""

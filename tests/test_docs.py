@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,8 +13,12 @@ import pytest
 from adapters.codec import TYPES
 from adapters.sql import tables
 from docs import events
+from entrypoints.cli.main import COMMANDS
+from entrypoints.config_schema import Worker
+from entrypoints.service import STOPPING_MAX_S
 from tests.adapters.sql_urls import migrated_url
 from tests.contract.event_store.database import execute
+from tests.entrypoints.cli_process import STAGEPOST
 
 DOCS = Path(events.__file__).parent
 
@@ -54,3 +60,37 @@ def test_the_page_s_statements_run(kind: str, request: pytest.FixtureRequest) ->
         for one in statements
         if one.strip()
     ]
+
+
+def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
+    """`systemd-analyze verify` has nothing to say about it, once the command it starts is there."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("there is no systemd-analyze here")
+    installed = "/opt/stagepost/bin/stagepost "
+    unit = (DOCS / "stagepost.service").read_text(encoding="utf-8")
+    copy = tmp_path / "stagepost.service"
+    copy.write_text(unit.replace(installed, f"{STAGEPOST} "), encoding="utf-8")
+    done = subprocess.run([analyze, "verify", str(copy)], capture_output=True, text=True, check=False)
+
+    assert f"ExecStart={installed}" in unit
+    assert (0, "") == (done.returncode, done.stdout + done.stderr)
+
+
+def test_the_unit_waits_longer_than_the_service_takes() -> None:
+    """With the default grace; a SIGKILL in between leaves attempts in doubt."""
+    unit = (DOCS / "stagepost.service").read_text(encoding="utf-8")
+    stop = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+
+    assert stop is not None
+    assert int(stop[1]) >= Worker().grace.total_seconds() + STOPPING_MAX_S + 10
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_every_command_that_a_page_names_is_there(page: Path) -> None:
+    """And nobody is told of one that isn't built yet."""
+    text = page.read_text(encoding="utf-8")
+    code = re.findall(r"```sh\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", text)
+    named = {name for one in code for name in re.findall(r"\bstagepost ([a-z]+)", one)}
+
+    assert set() == named - {name for name, _, _ in COMMANDS}

@@ -24,6 +24,8 @@ COMMANDS = {
     "retry",
     "cancel",
     "providers",
+    "replay",
+    "verify",
     "migrate",
     "config",
     "doctor",

@@ -148,6 +148,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert Limits(rate=(ten, sixty), queue_max=5, request_max=512_000) == config.limits
     assert ("debug", "json") == (config.log.level, config.log.format)
     assert config.retention.content is None
+    assert config.settings().content_kept_for is None
     relay = smtp(config)
     assert relay.username is not None
     assert relay.password is not None

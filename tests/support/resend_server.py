@@ -12,25 +12,24 @@ import json
 import socket
 import ssl
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
 
 from tests.support.resend_account import FULL_ACCESS, SENDING_ACCESS, ResendAccount, TakenEmail
 from tests.support.resend_api import STATUSES, Refusal, invalid, recipients_of, refusal_of
 from tests.support.resend_script import Call, Do, Plan, Playback
+from tests.support.stand_in import StandIn
 
 __all__ = ["FULL_ACCESS", "SENDING_ACCESS", "ResendServer", "TakenEmail"]
 
 READ_MAX = 64 * 1024 * 1024
 
 
-class ResendServer(ResendAccount):
+class ResendServer(ResendAccount, StandIn):
     """Takes emails as Resend does, where the `plan` doesn't say otherwise. `plan` may be replaced at any time."""
 
     def __init__(
@@ -58,7 +57,6 @@ class ResendServer(ResendAccount):
         self._peers: set[object] = set()
         self._taking: set[asyncio.Task[Refusal | str]] = set()
         self._runner: web.AppRunner | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def plan(self) -> Plan:
@@ -116,43 +114,6 @@ class ResendServer(ResendAccount):
         for task in self._taking:
             task.cancel()
         await runner.cleanup()
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.shut()
-
-    # In a thread.
-
-    @classmethod
-    @contextmanager
-    def in_thread(cls, plan: Plan = None, **options: Any) -> Iterator[Self]:
-        """The same server with `start`, `stop` and `wait_for_emails`, which block."""
-        server = cls(plan, **options)
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever, name="resend-server", daemon=True)
-        thread.start()
-        server._loop = loop
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
-
-    def start(self) -> None:
-        """Listen (again)."""
-        assert self._loop is not None, "in_thread() only"
-        asyncio.run_coroutine_threadsafe(self.open(), self._loop).result(10)
-
-    def stop(self) -> None:
-        """Be dead: connections are reset, new ones refused."""
-        assert self._loop is not None, "in_thread() only"
-        asyncio.run_coroutine_threadsafe(self.shut(), self._loop).result(10)
 
     def wait_for_emails(self, count: int, timeout_s: float = 10.0) -> list[TakenEmail]:
         """Block until so many were taken; whatever was taken by then."""

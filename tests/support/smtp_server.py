@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
-from typing import Any, Literal, Self
+from typing import Literal
 
 import trustme
 
 from tests.support.smtp_script import Do, Playback, Script, Turn
 from tests.support.smtp_session import BUFFER_BYTES, Ended, Session, TakenMessage
+from tests.support.stand_in import StandIn
 
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE 33554432")
 MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
@@ -37,7 +37,7 @@ def certificates(name: str = "127.0.0.1") -> tuple[ssl.SSLContext, ssl.SSLContex
     return server, client
 
 
-class ScriptedSmtpServer:
+class ScriptedSmtpServer(StandIn):
     """Takes mail as any server does, where the script doesn't say otherwise. `script` may be replaced at any time.
 
     `users` (name → password) makes it offer AUTH and demand it; with `tls="starttls"` only after STARTTLS.
@@ -73,7 +73,6 @@ class ScriptedSmtpServer:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def script(self) -> Script:
@@ -125,43 +124,6 @@ class ScriptedSmtpServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.shut()
-
-    # In a thread.
-
-    @classmethod
-    @contextmanager
-    def in_thread(cls, script: Script | None = None, **options: Any) -> Iterator[Self]:
-        """The same server with `start`, `stop` and `wait_for_messages`, which block."""
-        server = cls(script, **options)
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever, name="smtp-server", daemon=True)
-        thread.start()
-        server._loop = loop
-        try:
-            server.start()
-            yield server
-        finally:
-            server.stop()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
-
-    def start(self) -> None:
-        """Listen (again)."""
-        assert self._loop is not None, "in_thread() only"
-        asyncio.run_coroutine_threadsafe(self.open(), self._loop).result(10)
-
-    def stop(self) -> None:
-        """Be dead: connections are reset, new ones refused."""
-        assert self._loop is not None, "in_thread() only"
-        asyncio.run_coroutine_threadsafe(self.shut(), self._loop).result(10)
 
     def wait_for_messages(self, count: int, timeout_s: float = 10.0) -> list[TakenMessage]:
         """Block until so many were taken; whatever was taken by then."""

@@ -16,9 +16,11 @@ from adapters.sql import content_store, gates, log, views
 from adapters.sql.dialect import Insert, Sql
 from adapters.sql.engine import Database, Session
 from adapters.sql.log import BEGINNING, Head
+from adapters.sql.plain import Plain
 from application.projections.emails import EmailView
 from application.projections.gates import Gate
-from application.recorded import StoredContent
+from application.recorded import StoredContent, email_stream
+from application.stored import Row
 
 FLUSH_ROWS = 20_000
 PATIENCE_S = 600.0
@@ -49,7 +51,9 @@ class Rows:
         self._database = Database(url, stall_s=PATIENCE_S)
         self._kind = self._database.kind
         self._stamp = Session(None, self._kind).stamp  # type: ignore[arg-type]
+        self._plain = Plain(self._kind)
         self._heads: dict[str, Head] = {}
+        self._streams: dict[str, list[Row]] = {}
         self._blobs: set[str] = set()
         self._waiting: dict[str, tuple[Insert, list[tuple[Any, ...]]]] = {}
         self._count = 0
@@ -85,12 +89,26 @@ class Rows:
         row = log._row(position, entry, self._heads.get(entry.stream, BEGINNING), self._stamp)
         self._heads[entry.stream] = Head(entry.version, row[-1])
         self._put("events", log.INSERT, row)
+        # As `plain` reads them.
+        self._streams.setdefault(entry.stream, []).append((*row[2:8], position))
 
-    def email(self, view: EmailView) -> None:
-        """The last state of an email, and of its attempts."""
-        self._put("emails", views.EMAILS, views.email_row(view, self._stamp))
-        for row in views.attempt_rows(None, view, self._stamp):
+    def plain(self, email_id: str) -> tuple[Row, list[Row]] | None:
+        """The rows of an email, where they can be made without a fold."""
+        return self._plain.rows(email_id, self._streams[email_stream(email_id)])
+
+    def email(self, email_id: str, view: EmailView | None) -> str:
+        """The last state of an email, and of its attempts; its status. `view`: None where it is plain."""
+        found = self.plain(email_id)
+        if view is not None:
+            folded = views.email_row(view, self._stamp), views.attempt_rows(None, view, self._stamp)
+            assert found in (None, folded)
+            found = folded
+        assert found is not None
+        self._put("emails", views.EMAILS, found[0])
+        for row in found[1]:
             self._put("attempts", views.ATTEMPTS, row)
+        del self._streams[email_stream(email_id)], self._heads[email_stream(email_id)]
+        return str(found[0][4])
 
     def content(self, kept: StoredContent) -> None:
         """What an email says."""

@@ -192,6 +192,10 @@ class GateFold:
         gate.version = version
         gate.evolve(event)
 
+    def at(self, name: str) -> _Folding:
+        """One of them, as it stands; it begins if it isn't there."""
+        return self._gate(name)
+
     def apply(self, recorded: Recorded) -> None:
         """The next event of the log, whatever it is."""
         event, position, at_us = recorded.event, recorded.position, (recorded.at - EPOCH) // MICROSECOND
@@ -220,7 +224,7 @@ class GateFold:
 
     def gates(self) -> dict[str, Gate]:
         """Those that anything has moved so far."""
-        return {name: one.gate() for name, one in self._gates.items()}
+        return {name: one.gate() for name, one in self._gates.items() if one.last_us is not None}
 
     def _gate(self, name: str) -> _Folding:
         gate = self._gates.get(name)

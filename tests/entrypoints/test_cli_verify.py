@@ -95,7 +95,7 @@ def test_replay_counts(database: str, capsys: pytest.CaptureFixture[str]) -> Non
 
     assert types == said["types"]
     assert sum(types.values()) == said["events"]
-    assert {"sent", "failed"} == said["emails"].keys()
+    assert {"sent", "failed"} <= said["emails"].keys()
     assert said["events_per_second"] > 0
     assert 0 == main(["replay"])
     told = capsys.readouterr().out

@@ -15,7 +15,7 @@ from datetime import datetime
 from application.decisions import Decisions
 from application.lanes import Queue, Shares
 from application.lease import LeaseKeeper
-from application.logbook import Logbook
+from application.logbook import Logbook, as_fields
 from application.ports import (
     BATCH_MAX,
     Clock,
@@ -258,7 +258,7 @@ class Dispatcher:
                 correlation_id=correlation_id,
                 attempt=started.attempt,
                 provider=started.provider,
-                error=type(error).__name__,
+                **as_fields(error),
             )
             outcome = Unanswered(code="internal", detail=type(error).__name__)
         finally:

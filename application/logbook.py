@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,6 +16,17 @@ from application.recorded import Recorded
 
 ALERTS_KEPT = 20
 """Alerts that readiness shows; older ones are in the log."""
+
+
+FRAMES_TOLD = 5
+"""Calls that a line names of a mistake of ours, the innermost first."""
+
+
+def as_fields(error: BaseException) -> dict[str, str]:
+    """An error as the log may have it: its type and place. Its text may hold an address, or a whole email."""
+    frames = traceback.extract_tb(error.__traceback__)[: -FRAMES_TOLD - 1 : -1]
+    where = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
+    return {"error": type(error).__name__, "where": where}
 
 
 class Logbook:

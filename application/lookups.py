@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from application.decisions import Decisions
-from application.logbook import Logbook
-from application.ports import Clock, EventStore, Executor, Ids, Locked, Plan, StoreUnavailable
+from application.logbook import Logbook, as_fields
+from application.ports import Clock, Decision, EventStore, Executor, Ids, Locked, Plan, StoreUnavailable
 from application.projections.emails import email_id_of, folded
 from application.provider_port import Searchable, Submission
-from application.recorded import Recorded, Unit, email_stream
+from application.recorded import Recorded, email_stream
 from application.scrub import scrubbed
 from application.settings import Settings
 from domain.email.commands import RecordOutcome
@@ -103,7 +103,7 @@ class Lookups:
                 continue
             except Exception as error:
                 self._logbook.error(
-                    "lookup_bug", email_id=doubt.email_id, provider=doubt.provider, error=type(error).__name__
+                    "lookup_bug", email_id=doubt.email_id, provider=doubt.provider, **as_fields(error)
                 )
                 return
 
@@ -139,10 +139,10 @@ class Lookups:
     async def _record(self, email_id: str, record: RecordOutcome) -> None:
         seed = self._ids.chance()
 
-        def decide(locked: Locked) -> Sequence[Unit]:
+        def decide(locked: Locked) -> Decision:
             decisions = Decisions(locked, self._settings, self._ids, seed)
             decisions.email(email_id, record)
-            return decisions.units
+            return decisions.decision
 
         done = await self._executor(lambda: self._store.transact(Plan(emails=(email_id,)), decide))
         self._logbook.recorded(done.recorded)

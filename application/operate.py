@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 
 from application.decisions import Decisions
 from application.identity import candidates
 from application.logbook import Logbook
-from application.ports import EventStore, Executor, Ids, Locked, Plan
+from application.ports import Decision, EventStore, Executor, Ids, Locked, Plan
 from application.projections.emails import Status
-from application.recorded import Unit
 from application.settings import Settings
 from domain.circuit import CircuitCommand, Pause, Reset, Resume
 from domain.email.commands import Cancel, EmailCommand, Reschedule, Retry
@@ -74,7 +73,7 @@ class Operator:
         seed = self._ids.chance()
         status = Status.QUEUED
 
-        def decide(locked: Locked) -> Sequence[Unit]:
+        def decide(locked: Locked) -> Decision:
             nonlocal status
             email_id = next((one for one in ids if one in locked.emails), None)
             if email_id is None:
@@ -86,7 +85,7 @@ class Operator:
             view = decisions.view(email_id)
             assert view is not None
             status = view.status_at(locked.now)
-            return decisions.units
+            return decisions.decision
 
         plan = Plan(emails=ids, kept=needs_content)
         done = await self._executor(lambda: self._store.transact(plan, decide))
@@ -99,10 +98,10 @@ class Operator:
             raise UnknownProvider(provider)
         seed = self._ids.chance()
 
-        def decide(locked: Locked) -> Sequence[Unit]:
+        def decide(locked: Locked) -> Decision:
             decisions = Decisions(locked, self._settings, self._ids, seed)
             decisions.circuit(provider, command)
-            return decisions.units
+            return decisions.decision
 
         done = await self._executor(lambda: self._store.transact(Plan(), decide))
         self._logbook.recorded(done.recorded)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from application.logbook import Logbook
+from application.logbook import Logbook, as_fields
 from application.ports import Clock, EventStore, Executor, StoreUnavailable
 from application.projections.reports import Projection
 from application.recorded import Recorded
@@ -155,7 +155,7 @@ class ReportRunner:
                 self._logbook.error("reports_stand_still", reason=str(error))
                 pause_s = RETRY_S
             except Exception as error:
-                self._logbook.error("reports_stand_still", reason=f"{type(error).__name__}: {error}")
+                self._logbook.error("reports_stand_still", **as_fields(error))
                 await self._look()
                 pause_s = RETRY_S
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Protocol
 
-from application.logbook import Logbook
+from application.logbook import Logbook, as_fields
 from application.ports import Clock, Executor, Ids, StoreUnavailable
 
 SWEEP_MAX = 200
@@ -95,8 +95,7 @@ class Retention:
                 pause_s = RETRY_S
                 continue
             except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                self._logbook.alert(self._clock.now(), "retention_stands_still", reason=reason)
+                self._logbook.alert(self._clock.now(), "retention_stands_still", **as_fields(error))
                 pause_s = RETRY_S
                 continue
             erased += swept.erased

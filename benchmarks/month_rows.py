@@ -14,7 +14,7 @@ from adapters.gate_codec import encode_gate
 from adapters.ledger import Entry
 from adapters.sql import content_store, gates, log, views
 from adapters.sql.dialect import Insert, Sql
-from adapters.sql.engine import Database, Session
+from adapters.sql.engine import Database, Session, stamping
 from adapters.sql.log import BEGINNING, Head
 from adapters.sql.plain import Plain
 from application.projections.emails import EmailView
@@ -50,7 +50,7 @@ class Rows:
     def __init__(self, url: str) -> None:
         self._database = Database(url, stall_s=PATIENCE_S)
         self._kind = self._database.kind
-        self._stamp = Session(None, self._kind).stamp  # type: ignore[arg-type]
+        self._stamp = stamping(self._kind)
         self._plain = Plain(self._kind)
         self._heads: dict[str, Head] = {}
         self._streams: dict[str, list[Row]] = {}

@@ -34,40 +34,23 @@ DELIVERED_S_MAX = 300.0
 LOAD_S_MAX = 300.0
 
 
-async def bare_app(scope: Any, receive: Any, send: Any) -> None:  # pragma: no cover - in another process
-    """Starlette with one route that reads a body and answers like `/send-email`."""
-    await _starlette()(scope, receive, send)
-
-
-def _starlette() -> Any:
-    global _app
-    if _app is None:
-        import msgspec
-        from starlette.applications import Starlette
-        from starlette.requests import Request
-        from starlette.responses import Response
-        from starlette.routing import Route
-
-        async def accept(request: Request) -> Response:
-            asked = msgspec.json.decode(await request.body())
-            answer = {"id": asked["id"], "email_id": asked["id"], "status": "queued", "message": "Email"}
-            return Response(msgspec.json.encode(answer), status_code=202, media_type="application/json")
-
-        async def ready(_: Request) -> Response:
-            return Response("ok")
-
-        _app = Starlette(routes=[Route("/send-email", accept, methods=["POST"]), Route("/readyz", ready)])
-    return _app
-
-
-_app: Any = None
-
-
 def serve_bare(port: int) -> None:
-    """Serve the bare application as our own is served: uvloop, httptools, no access log."""
+    """Starlette with one route that reads a body and answers like `/send-email`, served as our own is: uvloop,
+    httptools, no access log."""
+    import msgspec
     import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
 
-    uvicorn.run(bare_app, host="127.0.0.1", port=port, log_level="error", access_log=False, lifespan="off")
+    async def accept(request: Request) -> Response:
+        asked = msgspec.json.decode(await request.body())
+        answer = {"id": asked["id"], "email_id": asked["id"], "status": "queued", "message": "Email"}
+        return Response(msgspec.json.encode(answer), status_code=202, media_type="application/json")
+
+    app = Starlette(routes=[Route("/send-email", accept, methods=["POST"])])
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", access_log=False, lifespan="off")
 
 
 class _Sink(asyncio.Protocol):

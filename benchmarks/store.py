@@ -24,7 +24,7 @@ from sqlalchemy import make_url
 
 from adapters.sql import SqlEventStore, open_store, views
 from adapters.sql.dialect import Insert
-from adapters.sql.engine import Database, Rows, Session
+from adapters.sql.engine import Database, Rows, Session, stamping
 from adapters.sql.migrate import migrate
 from application.ports import Locked, Plan, Share, Waiting
 from application.projections.emails import project, view_of
@@ -222,7 +222,7 @@ def _choose(waiting: Sequence[Waiting], gates: object, now: datetime) -> list[Sh
 
 def _fillers(kind: str, start: int, end: int, *, blocked: bool) -> Iterator[tuple[Any, ...]]:
     """Rows of `emails` that are due behind the others, without the events that nobody is going to ask for."""
-    session = Session(None, "sqlite" if kind == "sqlite" else "postgresql")  # type: ignore[arg-type]
+    stamp = stamping("sqlite" if kind == "sqlite" else "postgresql")
     for number in range(start, end):
         email_id, event = str(uuid4()), requested(number, "blocked" if blocked else "default")
         recorded = Recorded(
@@ -233,7 +233,7 @@ def _fillers(kind: str, start: int, end: int, *, blocked: bool) -> Iterator[tupl
             at=event.requested_at,
             event=event,
         )
-        yield views.email_row(project(view_of(email_id), recorded), session.stamp)
+        yield views.email_row(project(view_of(email_id), recorded), stamp)
 
 
 def claiming(urls: Iterator[str], waiting: int, rounds: int) -> None:

@@ -108,7 +108,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
     On SQLite the caller holds the database's lock. Raises NotMigrated, StoreUnavailable, ConfigError.
     """
     settings = config.settings()
-    clock, ids, logbook = SystemClock(), SystemIds(), Logbook()
+    clock, ids, logbook, name = SystemClock(), SystemIds(), Logbook(), worker_name()
     exclusive = config.sqlite_path() is not None
     _prepare(config)
     stall_s = min(STALL_S, settings.lease.total_seconds() / 3)
@@ -134,7 +134,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
     committer = Committer(measured, threads, committed)
     sending: Worker | None = None
     if worker:
-        providers = {name: make_provider(config, name) for name in config.providers}
+        providers = {one: make_provider(config, one) for one in config.providers}
         lookups = Lookups(
             store=measured,
             executor=threads,
@@ -142,9 +142,9 @@ def open_service(config: Config, *, worker: bool) -> Service:
             ids=ids,
             settings=settings,
             providers={
-                name: one
-                for name, one in providers.items()
-                if settings.providers[name].lookup and isinstance(one, Searchable)
+                one.name: one
+                for one in providers.values()
+                if settings.providers[one.name].lookup and isinstance(one, Searchable)
             },
             logbook=logbook,
             wake=wake,
@@ -157,7 +157,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
                 feed.wake()
 
         keeper = LeaseKeeper(
-            worker=worker_name(),
+            worker=name,
             store=measured,
             executor=threads,
             clock=clock,
@@ -219,7 +219,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
         logbook=logbook,
         feed=feed,
         reports=ReportRunner(
-            projector=Projector(log=store, reports=store.reports, name=REPORTS, holder=worker_name()),
+            projector=Projector(log=store, reports=store.reports, name=REPORTS, holder=name),
             executor=threads,
             clock=clock,
             logbook=logbook,
@@ -230,7 +230,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
         retention=Retention(
             contents=store.retention,
             kept_for=settings.content_kept_for,
-            holder=worker_name(),
+            holder=name,
             executor=threads,
             clock=clock,
             ids=ids,
@@ -245,7 +245,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
                 reports=store.reports,
                 executor=threads,
                 clock=clock,
-                holder=worker_name(),
+                holder=name,
             ),
             logbook,
         ),

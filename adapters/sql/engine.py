@@ -68,6 +68,11 @@ DURABLE = """
 """
 
 
+def stamping(kind: Kind) -> Stamp:
+    """What turns a time into what a row of this kind of database takes."""
+    return stamp if kind == "sqlite" else lambda at: at
+
+
 class Again(Exception):
     """Roll back and repeat: what the transaction was based on has changed."""
 
@@ -90,7 +95,7 @@ class Session:
         self.wrote = False
         self.marker: str | None = None
         self.xid: str | None = None
-        self.stamp: Stamp = stamp if kind == "sqlite" else lambda at: at
+        self.stamp = stamping(kind)
 
     def rows(self, statement: Sql, **values: Any) -> Rows:
         """All rows that a statement returns."""

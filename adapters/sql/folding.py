@@ -13,7 +13,7 @@ from typing import Any
 
 from adapters.codec import decode, decode_meta
 from adapters.sql.dialect import time_of
-from adapters.sql.engine import Database, Rows, Session, Stamp
+from adapters.sql.engine import Database, Rows, Session, stamping
 from adapters.sql.plain import AT, DATA, EVENT, META, POSITION, TYPE, VERSION, Plain
 from adapters.sql.spans import bounds, events_between, rows_between, stream_bounds
 from adapters.sql.stored import COLUMNS, EMAIL_VIEWS
@@ -86,7 +86,7 @@ class Folder:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._stamp: Stamp = Session(None, database.kind).stamp  # type: ignore[arg-type]
+        self._stamp = stamping(database.kind)
         self._plain = Plain(database.kind)
 
     def fold(self, span: Span, *, compare: bool) -> Folded:

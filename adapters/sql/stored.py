@@ -16,7 +16,7 @@ from adapters.content_codec import decode_content, digests_in
 from adapters.gate_codec import decode_gate, encode_gate
 from adapters.sql import content_store, gates, log, tables
 from adapters.sql.dialect import Sql, stamp, time_of
-from adapters.sql.engine import Database, Rows, Session
+from adapters.sql.engine import Database, Rows, Session, stamping
 from adapters.sql.follow import Follower
 from adapters.sql.spans import bounds, events_between, rows_between, stream_bounds
 from adapters.sql.views import attempt_rows, email_row
@@ -110,7 +110,7 @@ class SqlStoredViews:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._stamp = Session(None, database.kind).stamp  # type: ignore[arg-type]
+        self._stamp = stamping(database.kind)
 
     def emails(self, after: str | None, limit: int) -> Emails:
         return self._database.read(lambda session: _emails(session, after, limit))

@@ -32,8 +32,10 @@ UNEXPECTED = 500
 
 
 class _Front:
-    """Takes `POST /send-email` past Starlette's middleware and routing, which cost as much as all of its own work
-    (45 of 110 µs in the event loop), and hands everything else on to them."""
+    """Takes `POST /send-email` past Starlette's middleware and routing, and hands everything else on to them.
+
+    They cost some 20 of the 170 µs that a request took in the event loop (median of three runs each).
+    """
 
     def __init__(self, send_email: ASGIApp, rest: ASGIApp, service: Service) -> None:
         self._send_email = send_email

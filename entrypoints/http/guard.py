@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import traceback
 from enum import Enum, auto
 from functools import lru_cache
 from hmac import compare_digest
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from application.logbook import Logbook
+from application.logbook import Logbook, as_fields
 from entrypoints.http.body import Headers
 from entrypoints.http.linger import Lingering, is_last
 from entrypoints.http.options import HttpOptions
@@ -21,9 +20,6 @@ OPEN = frozenset({"/healthz", "/readyz"})
 
 SENDERS = frozenset({("POST", "/send-email"), ("GET", "/statuses"), ("HEAD", "/statuses")})
 """What the send token is good for, and single statuses. Everything else needs the admin token."""
-
-FRAMES_TOLD = 5
-"""Calls that the log names of a failure, the innermost first."""
 
 
 class Caller(Enum):
@@ -67,7 +63,7 @@ class Guard:
         try:
             await self._app(scope, receive, watched)
         except Exception as error:
-            self._logbook.error("request_failed", method=scope["method"], **told(error))
+            self._logbook.error("request_failed", method=scope["method"], **as_fields(error))
             if not started:
                 await problem_of(error).response()(scope, receive, send)
 
@@ -94,13 +90,6 @@ class Guard:
         admin = self._admin is not None and compare_digest(token, self._admin)
         sender = self._send is not None and compare_digest(token, self._send)
         return Caller.ADMIN if admin else Caller.SENDER if sender else Caller.NOBODY
-
-
-def told(error: BaseException) -> dict[str, str]:
-    """An error as the log may have it: its type and place. Its text may hold an address, or a whole email."""
-    frames = traceback.extract_tb(error.__traceback__)[: -FRAMES_TOLD - 1 : -1]
-    where = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
-    return {"error": type(error).__name__, "where": where}
 
 
 def _octets(token: str | None) -> bytes | None:

@@ -204,7 +204,7 @@ def test_a_failure_is_told_and_tried_again() -> None:
         line["event"] for line in lines
     ]
     assert [None, True, None] == [line.get("alert") for line in lines]
-    assert "RuntimeError: broken" == lines[1]["reason"]
+    assert "RuntimeError" == lines[1]["error"]
 
 
 @pytest.mark.parametrize(

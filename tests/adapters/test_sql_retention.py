@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from adapters.sql import SqlEventStore, open_store, retention
+from adapters.virtual import SeededIds, inline
 from application.logbook import Logbook
 from application.operate import Operator
 from application.ports import Locked, Plan
@@ -25,7 +26,6 @@ from tests.application.world import settings
 from tests.contract.event_store.database import execute
 from tests.contract.event_store.given import an_id, append, content_of, request, requested, unit
 from tests.contract.event_store.test_retention import EXPIRED, REDRIVEN
-from tests.support.virtual import SeededIds, inline
 
 LOGO = b"\x89PNG" * 100
 AT_ONCE = timedelta(microseconds=1)

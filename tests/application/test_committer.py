@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import pytest
 
 from adapters.memory.event_store import MemoryEventStore
+from adapters.virtual import VirtualClock, run_virtually
 from application import committer as committing
 from application.committer import Committer, Overloaded
 from application.ports import BATCH_MAX, StoreUnavailable
 from application.recorded import Committed, Conflict, Unit
 from domain.circuit import CircuitPolicy
 from tests.application.world import World, settings
-from tests.support.virtual import VirtualClock, run_virtually
 
 
 class Failing(MemoryEventStore):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from adapters.providers.scripted import ScriptedProvider, parse_script
+from adapters.virtual import T0, VirtualClock, run_virtually
 from application.settings import ProviderSettings
 from domain.email.events import (
     AttemptFailed,
@@ -26,7 +27,6 @@ from domain.failures import FailureKind
 from domain.rate_limit import Rate
 from domain.routing import OnUncertain, Route
 from tests.application.world import World, settings
-from tests.support.virtual import T0, VirtualClock, run_virtually
 
 
 def scripted(name: str, clock: VirtualClock, *script: str) -> ScriptedProvider:

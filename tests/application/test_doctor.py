@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from adapters.virtual import T0
 from application.diagnosis import (
     judge_clock,
     judge_disk,
@@ -27,7 +28,6 @@ from application.standing import COUNTED_MAX, Standing
 from domain.circuit import Circuit, Phase
 from domain.routing import Priority
 from tests.application.world import settings
-from tests.support.virtual import T0
 
 Look = Callable[[], Awaitable[Sequence[Finding]]]
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)

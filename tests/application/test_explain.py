@@ -9,6 +9,7 @@ import pytest
 
 from adapters.memory.event_store import MemoryEventStore
 from adapters.providers.scripted import Behaviour, ScriptedProvider, parse_script
+from adapters.virtual import T0, VirtualClock, run_virtually
 from application.explain import Explanation, Fate, NotYetRequested, explain, explain_at
 from application.projections.emails import Status, folded
 from application.projections.gates import Gate, provider_gate
@@ -23,7 +24,6 @@ from domain.routing import Lane, OnUncertain
 from tests.application.world import World, settings
 from tests.contract.event_store.given import ManualClock
 from tests.contract.event_store.world import World as Lawful
-from tests.support.virtual import T0, VirtualClock, run_virtually
 
 LANE = Lane("", "default")
 LATER = T0 + timedelta(minutes=5)

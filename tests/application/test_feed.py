@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from adapters.memory.event_store import MemoryEventStore
+from adapters.virtual import VirtualClock, inline, run_virtually
 from application import feed as module
 from application.feed import Batch, Feed
 from application.ports import StoreUnavailable
@@ -17,7 +18,6 @@ from application.recorded import Recorded
 from application.selection import Wanted
 from domain.circuit import CircuitPolicy
 from tests.contract.event_store.given import ManualClock, an_id, append, request, rescheduled, unit
-from tests.support.virtual import VirtualClock, inline, run_virtually
 
 T = TypeVar("T")
 WITHIN_S = 100.0

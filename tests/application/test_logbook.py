@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
+from adapters.virtual import T0
 from application.logbook import Logbook
 from application.recorded import Event, Recorded
 from domain.circuit import CircuitClosed, CircuitOpened
 from domain.email.events import Held, HoldReason
 from domain.failures import FailureKind
 from tests.domain.build import failed
-from tests.support.virtual import T0
 
 OPENED = CircuitOpened(epoch=1, reason="account", failures=1, calls=1, until=T0)
 

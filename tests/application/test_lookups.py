@@ -7,13 +7,13 @@ from datetime import timedelta
 import pytest
 
 from adapters.providers.scripted import Script, ScriptedProvider, parse_script
+from adapters.virtual import VirtualClock, run_virtually
 from application.settings import ProviderSettings
 from domain.email.events import LateResultObserved, OutcomeUncertain
 from domain.email.state import End
 from domain.failures import Accepted
 from domain.routing import OnUncertain
 from tests.application.world import World, settings
-from tests.support.virtual import VirtualClock, run_virtually
 
 
 class LateIndex(ScriptedProvider):

@@ -11,6 +11,7 @@ import pytest
 
 from adapters.memory.event_store import MemoryEventStore
 from adapters.providers.scripted import ScriptedProvider, parse_script
+from adapters.virtual import T0, VirtualClock, run_virtually
 from application.measured_store import MeasuredStore
 from application.measurements import GONE, OUTCOMES, Histogram, Measurements, Totals, Transaction
 from application.ports import Decide, Plan, StoreUnavailable
@@ -21,7 +22,6 @@ from domain.routing import OnUncertain
 from tests.application.world import World, settings
 from tests.contract.event_store.given import an_id, failed, request, started, unit
 from tests.contract.event_store.given import append as append_to
-from tests.support.virtual import T0, VirtualClock, run_virtually
 
 
 class Measured:

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 
 from adapters.providers.scripted import ScriptedProvider, parse_script
+from adapters.virtual import VirtualClock, run_virtually
 from application.accept import QueueFull
 from application.operate import UnknownProvider
 from domain.email.state import End
 from domain.errors import AttemptIsOpen, KeyErased, KeyMisused, NothingToRetry, NotRequested
 from tests.application.world import World, settings
-from tests.support.virtual import VirtualClock, run_virtually
 
 
 def scripted(clock: VirtualClock, *script: str) -> ScriptedProvider:

@@ -9,13 +9,13 @@ from typing import Any
 
 from adapters.memory.event_store import MemoryEventStore
 from adapters.memory.reports import MemoryReports
+from adapters.virtual import VirtualClock, inline, run_virtually
 from application.logbook import Logbook
 from application.ports import StoreUnavailable
 from application.report_ports import REPORTS
 from application.reports import PAGE, POLL_S, RETRY_S, Lag, Projector, ReportRunner
 from domain.circuit import CircuitPolicy
 from tests.contract.event_store.given import an_id, request
-from tests.support.virtual import VirtualClock, inline, run_virtually
 
 
 class Lines:

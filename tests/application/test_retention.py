@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 from adapters.memory.event_store import MemoryEventStore
 from adapters.memory.retention import MemoryEndedContents
 from adapters.providers.scripted import ScriptedProvider, parse_script
+from adapters.virtual import SeededIds, VirtualClock, inline, run_virtually
 from application.ports import StoreUnavailable
 from application.retention import IDLE_S_MAX, RETRY_S, SHARE, EndedContents, Retention, Swept, idle_s
 from domain.email.state import End
 from domain.errors import KeyErased
 from tests.application.world import World, settings
-from tests.support.virtual import SeededIds, VirtualClock, inline, run_virtually
 
 SOON = timedelta(minutes=10)
 DAY = timedelta(days=1)

@@ -12,6 +12,7 @@ import pytest
 
 from adapters.memory.event_store import MemoryEventStore
 from adapters.providers.scripted import ScriptedProvider, parse_script
+from adapters.virtual import T0, VirtualClock, run_virtually
 from application.ports import Decide, Lease, Plan, Transacted
 from application.settings import ProviderSettings, Settings
 from domain.circuit import CircuitPolicy
@@ -19,7 +20,6 @@ from domain.email.events import AttemptStarted, OutcomeUncertain
 from domain.email.state import End
 from domain.routing import Priority, Route
 from tests.application.world import World, settings
-from tests.support.virtual import T0, VirtualClock, run_virtually
 
 
 def scripted(clock: VirtualClock, *script: str) -> ScriptedProvider:

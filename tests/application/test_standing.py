@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from adapters.virtual import VirtualClock, run_virtually
 from application.ports import StoreUnavailable
 from application.standing import FRESH_S, PATIENCE_S, SHARE, Kept
-from tests.support.virtual import VirtualClock, run_virtually
 
 
 class Counting:

@@ -10,6 +10,7 @@ from typing import Any
 
 from adapters.memory.event_store import MemoryEventStore
 from adapters.providers.scripted import ScriptedProvider
+from adapters.virtual import SeededIds, VirtualClock, inline
 from application.accept import Acceptor, Receipt, SendRequest
 from application.committer import Committer
 from application.dispatch import Dispatcher
@@ -26,7 +27,6 @@ from application.supervise import Supervisor
 from domain.circuit import CircuitPolicy
 from domain.content import Address, Content
 from domain.routing import Route
-from tests.support.virtual import SeededIds, VirtualClock, inline
 
 
 def settings(*providers: str | ProviderSettings, **changes: Any) -> Settings:

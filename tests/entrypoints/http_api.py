@@ -16,6 +16,7 @@ from adapters.memory.event_store import MemoryEventStore
 from adapters.memory.reports import MemoryReports
 from adapters.memory.retention import MemoryEndedContents
 from adapters.memory.standing import MemoryStandings
+from adapters.virtual import SeededIds, inline
 from application.accept import Acceptor
 from application.committer import Committer
 from application.feed import Feed
@@ -44,7 +45,6 @@ from domain.rate_limit import Rate
 from domain.routing import Route
 from entrypoints.http.app import HttpOptions, create_app
 from entrypoints.service import Service
-from tests.support.virtual import SeededIds, inline
 
 T0 = datetime(2026, 1, 1, 12, tzinfo=UTC)
 BASE_URL = "http://127.0.0.1:8025"

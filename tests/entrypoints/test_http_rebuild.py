@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
+from adapters.virtual import inline
 from application.logbook import Logbook
 from application.replay import Mended, Parts, Rebuilds, Told
 from entrypoints.http.options import HttpOptions
 from entrypoints.service import Service
 from tests.entrypoints.http_api import SHOP, Log, problem_in, running
-from tests.support.virtual import inline
 
 
 class Folds:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from adapters.sql import open_store
+from adapters.virtual import inline
 from application import reports
 from application.ports import Plan
 from application.projections.reports import Measure, Projection, hour_of
@@ -36,7 +37,6 @@ from tests.contract.event_store.reporting import (
 )
 from tests.contract.event_store.test_concurrency import together
 from tests.contract.event_store.world import World, whole_log
-from tests.support.virtual import inline
 
 
 @pytest.fixture

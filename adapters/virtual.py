@@ -1,4 +1,7 @@
-"""Virtual time: an event loop that never sleeps but moves its clock, so that a day passes in milliseconds."""
+"""Virtual time: an event loop that never sleeps but moves its clock, so that a day passes in milliseconds.
+
+For tests and simulations: the `Clock`, `Ids` and `Executor` ports where everything is repeatable.
+"""
 
 from __future__ import annotations
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from application.projections.gates import touched_by
-from application.recorded import Conflict, NewEvent, Recorded, Unit
+from application.recorded import Conflict, NewEvent, Recorded, StreamAppend, Unit
+from domain.frozen import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """An event with its place in its stream, and no position yet. `at` is its unit's."""
@@ -33,6 +35,7 @@ class Entry:
         )
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
     """A unit that may be recorded, its events in the order of its appends."""
@@ -78,17 +81,20 @@ def _admit(unit: Unit, heads: Mapping[str, int], ids: Collection[str]) -> Admitt
     entries: list[Entry] = []
     for append in unit.appends:
         version = after.get(append.stream, heads.get(append.stream, 0))
-        refused = Conflict(stream=append.stream, expected=append.expected_version, actual=version)
         if version != append.expected_version:
-            return refused
+            return _refused(append, version)
         for new in append.events:
             if new.event_id in ids or new.event_id in taken:
-                return refused
+                return _refused(append, append.expected_version)
             taken.add(new.event_id)
             version += 1
             entries.append(Entry(stream=append.stream, version=version, at=unit.at, new=new))
         after[append.stream] = version
     return Admitted(unit=unit, entries=tuple(entries))
+
+
+def _refused(append: StreamAppend, version: int) -> Conflict:
+    return Conflict(stream=append.stream, expected=append.expected_version, actual=version)
 
 
 class DecisionRefused(RuntimeError):

@@ -25,9 +25,11 @@ from domain.email.decide import decide
 from domain.email.events import EmailEvent, Requested
 from domain.email.state import UNREQUESTED
 from domain.errors import KeyErased
+from domain.frozen import quick
 from domain.routing import OnUncertain
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRequest:
     """A valid request for an email.
@@ -50,6 +52,7 @@ class SendRequest:
     marks: tuple[str, ...] | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What a client is told. `replayed`: this key was accepted before, and this is the answer it got then."""

@@ -14,8 +14,8 @@ from application.recorded import NewEvent, Recorded, StreamAppend, Unit, circuit
 from application.settings import Settings
 from domain import circuit as breaker
 from domain.circuit import CircuitCommand, CircuitEvent
-from domain.email.commands import Circumstances, EmailCommand, StartAttempt
-from domain.email.decide import decide
+from domain.email.commands import Circumstances, LaterCommand, StartAttempt
+from domain.email.decide import tell
 from domain.email.events import AttemptFailed, AttemptStarted, EmailEvent, OutcomeUncertain, PartlySent, Sent
 from domain.email.state import Email
 
@@ -41,19 +41,20 @@ class Decisions:
         """When the first of the emails decided on is due for another attempt."""
         changed = (self._views.emails[email_id].email for email_id in self._views.changed_emails)
         return min(
-            (one.due_at for one in changed if one.lane is not None and one.due_at is not None), default=None
+            (one.due_at for one in changed if one.due_at is not None and one.lane is not None), default=None
         )
 
     def view(self, email_id: str) -> EmailView | None:
         """The email as the decisions so far leave it; None: nobody requested it."""
         return self._views.emails.get(email_id)
 
-    def email(self, email_id: str, command: EmailCommand) -> tuple[EmailEvent, ...]:
+    def email(self, email_id: str, command: LaterCommand) -> tuple[EmailEvent, ...]:
         """Decide on an email, and on the circuit of the provider concerned. Raises the domain's `Refused`."""
         view = self._views.emails[email_id]
         if isinstance(command, StartAttempt) and self._no_room(view.email.route):
             return ()
-        events = decide(command, view.email, self._given(view.email))
+        story = tell(command, view.email, self._given(view.email))
+        events = story.events
         if not events:
             return ()
         first: list[StreamAppend] = []
@@ -64,7 +65,7 @@ class Decisions:
                 first += self._append_circuit(event.provider, opened, view)
             elif isinstance(event, AttemptFailed | PartlySent | OutcomeUncertain | Sent):
                 then += self._observed(event)
-        own = self._append(view, events)
+        own = self._append(view, events, story.email)
         last = [one for provider, seen in then for one in self._append_circuit(provider, seen, view)]
         self.units.append(Unit(at=self._now, appends=(*first, own, *last)))
         return events
@@ -122,9 +123,9 @@ class Decisions:
         version = self._gate(provider).version
         return [self._fold(circuit_stream(provider), version, events, correlation, cause)]
 
-    def _append(self, view: EmailView, events: tuple[EmailEvent, ...]) -> StreamAppend:
+    def _append(self, view: EmailView, events: tuple[EmailEvent, ...], after: Email) -> StreamAppend:
         stream = email_stream(view.email_id)
-        return self._fold(stream, view.version, events, view.correlation_id, view.last_event_id)
+        return self._fold(stream, view.version, events, view.correlation_id, view.last_event_id, after)
 
     def _fold(
         self,
@@ -133,8 +134,9 @@ class Decisions:
         events: Iterable[EmailEvent | CircuitEvent],
         correlation_id: str,
         causation_id: str,
+        after: Email | None = None,
     ) -> StreamAppend:
-        """Name the events, and let the decisions that follow see them."""
+        """Name the events, and let the decisions that follow see them. `after`: what they leave of an email."""
         news = tuple(
             NewEvent(
                 event_id=self._ids.new_id(self._now),
@@ -144,8 +146,8 @@ class Decisions:
             )
             for event in events
         )
-        self._views.fold(
-            Recorded(
+        for offset, new in enumerate(news, 1):
+            recorded = Recorded(
                 position=0,
                 event_id=new.event_id,
                 stream=stream,
@@ -155,6 +157,5 @@ class Decisions:
                 correlation_id=correlation_id,
                 causation_id=causation_id,
             )
-            for offset, new in enumerate(news, 1)
-        )
+            self._views.fold_one(recorded, after if offset == len(news) else None)
         return StreamAppend(stream=stream, expected_version=version, events=news)

@@ -37,6 +37,7 @@ from domain.circuit import CircuitEvent
 from domain.email.commands import RecordOutcome, StartAttempt, Tick
 from domain.email.events import AttemptStarted
 from domain.failures import FailureKind, NotAccepted, Outcome, Unanswered
+from domain.frozen import quick
 
 OVERDUE_MAX = 256
 """Emails ended in one round besides the claims: after an outage there may be very many."""
@@ -48,6 +49,7 @@ ATTEMPT_S_MAX = 3600.0
 """Longer than a provider's own timeouts let it take: one that hangs all the same must not keep its email for ever."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Finished:
     """An attempt that is over, and not yet recorded to be."""

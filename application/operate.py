@@ -12,7 +12,7 @@ from application.ports import Decision, EventStore, Executor, Ids, Locked, Plan
 from application.projections.emails import Status
 from application.settings import Settings
 from domain.circuit import CircuitCommand, Pause, Reset, Resume
-from domain.email.commands import Cancel, EmailCommand, Reschedule, Retry
+from domain.email.commands import Cancel, LaterCommand, Reschedule, Retry
 from domain.errors import KeyErased, NotRequested
 
 
@@ -67,7 +67,7 @@ class Operator:
         """Close the provider's circuit. Raises UnknownProvider."""
         await self._act(provider, Reset(by=by))
 
-    async def _decide(self, ref: str, command: EmailCommand) -> Status:
+    async def _decide(self, ref: str, command: LaterCommand) -> Status:
         ids = candidates(ref)
         needs_content = isinstance(command, Retry)
         seed = self._ids.chance()

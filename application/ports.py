@@ -11,6 +11,7 @@ from application.projections.emails import EmailView
 from application.projections.gates import Gate
 from application.projections.inline import InlineViews
 from application.recorded import Committed, Conflict, Recorded, StoredContent, Unit
+from domain.frozen import quick
 from domain.routing import Priority
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ class LeaseLost(Exception):
     """The worker's lease is gone: it may start nothing more."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """A worker's right to start attempts. `token` rises with every lease that is ever given."""
@@ -67,6 +69,7 @@ class Lease:
     token: int
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """Emails of one lane and priority that wait for an attempt; the first of them has been due since `due_at`."""
@@ -76,6 +79,7 @@ class Waiting:
     due_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
     """Claim up to `count` due emails of this lane and priority, the longest due first."""
@@ -89,6 +93,7 @@ Choose = Callable[[Sequence[Waiting], Mapping[str, Gate], datetime], Sequence[Sh
 """Which of the waiting lanes (due ones only, by priority, then by age) to claim from, given the gates as hints."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a transaction needs before its decision.
@@ -114,6 +119,7 @@ class Plan:
     unseen_for: timedelta = timedelta(0)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locked:
     """What a transaction holds while it decides.
@@ -134,6 +140,7 @@ class Locked:
     kept: frozenset[str] = frozenset()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Units to record, and in `views` what folding them into what was locked has given already, positions aside.
@@ -153,6 +160,7 @@ class Decision:
 Decide = Callable[[Locked], Sequence[Unit] | Decision]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transacted:
     """What a transaction recorded, with the content of every email that an attempt was started for.

@@ -8,8 +8,10 @@ from typing import Protocol, runtime_checkable
 
 from domain.content import Content
 from domain.failures import Accepted, Outcome
+from domain.frozen import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """One attempt's worth of an email.

@@ -8,6 +8,7 @@ from datetime import datetime
 from domain.circuit import CircuitEvent
 from domain.content import Content
 from domain.email.events import EmailEvent
+from domain.frozen import quick
 
 Event = EmailEvent | CircuitEvent
 
@@ -25,6 +26,7 @@ def circuit_stream(provider: str) -> str:
     return CIRCUIT_PREFIX + provider
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
     """An event to record. `causation_id` is the id of the event that led to it, or empty."""
@@ -35,6 +37,7 @@ class NewEvent:
     causation_id: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
     """A recorded event. `position` orders the whole log, `version` (from 1) its stream; `at` is UTC."""
@@ -49,6 +52,7 @@ class Recorded:
     causation_id: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamAppend:
     """Events for one stream, if its version is still `expected_version` (0: there is no stream yet)."""
@@ -58,6 +62,7 @@ class StreamAppend:
     events: tuple[NewEvent, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredContent:
     """What the content store keeps of an email: who it is for, what it says, and the salt of its digests.
@@ -73,6 +78,7 @@ class StoredContent:
     marks: tuple[str, ...] | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """Appends to one or more streams that take effect together or not at all, with the content they need."""
@@ -82,6 +88,7 @@ class Unit:
     content: StoredContent | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflict:
     """A unit that was refused: `stream` was at version `actual`, not where the unit expected it."""
@@ -91,6 +98,7 @@ class Conflict:
     actual: int
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
     """A unit that is durable, as recorded."""

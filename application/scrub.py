@@ -25,7 +25,13 @@ def scrub(text: str, secrets: Iterable[str] = (), limit: int = DETAIL_MAX) -> st
     for secret in secrets:
         if secret and secret in text:
             text = text.replace(secret, "…")
-    return CONTROL.sub(" ", ADDRESS.sub("<address>", text)).strip()[:limit]
+    if "@" in text:
+        text = ADDRESS.sub("<address>", text)
+    return _on_one_line(text).strip()[:limit]
+
+
+def _on_one_line(text: str) -> str:
+    return text if text.isprintable() else CONTROL.sub(" ", text)
 
 
 def scrubbed(outcome: Outcome, content: Content) -> Outcome:
@@ -42,6 +48,6 @@ def scrubbed(outcome: Outcome, content: Content) -> Outcome:
         message_id = outcome.message_id
         for one in known:
             message_id = message_id.replace(one, "…")
-        message_id = CONTROL.sub(" ", message_id)[:DETAIL_MAX]
+        message_id = _on_one_line(message_id)[:DETAIL_MAX]
         return replace(outcome, refused=refused, code=code, message_id=message_id)
     return replace(outcome, refused=refused, code=code, detail=scrub(outcome.detail, known))

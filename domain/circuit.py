@@ -12,10 +12,12 @@ from enum import StrEnum, unique
 from typing import assert_never
 
 from domain.failures import COUNTS_AS_ANSWER, COUNTS_AS_FAILURE, GIVES_PROBE_BACK, OPENS_AT_ONCE, FailureKind
+from domain.frozen import quick
 from domain.rate_limit import Window
 from domain.replace import replace
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitOpened:
     """No attempt starts here until `until`, then only probes. `failures` of `calls` were seen in the window."""
@@ -27,6 +29,7 @@ class CircuitOpened:
     until: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitHalfOpened:
     """The open time is over: a few probes may find out whether the provider is back."""
@@ -34,6 +37,7 @@ class CircuitHalfOpened:
     epoch: int
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbePassed:
     """Probe `n` brought a definite answer."""
@@ -42,6 +46,7 @@ class ProbePassed:
     n: int
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeFailed:
     """Probe `n` failed, was lost, or went unanswered."""
@@ -50,6 +55,7 @@ class ProbeFailed:
     n: int
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitClosed:
     """The provider is in use again: all probes passed, or an operator (`by`) said so."""
@@ -58,6 +64,7 @@ class CircuitClosed:
     by: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderPaused:
     """An operator took the provider out of use, until it is resumed."""
@@ -65,6 +72,7 @@ class ProviderPaused:
     by: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderResumed:
     """An operator put the provider back into use."""
@@ -83,6 +91,7 @@ CircuitEvent = (
 )
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitPolicy:
     """When a circuit opens, for how long, and how many probes close it again."""
@@ -109,6 +118,7 @@ class Phase(StrEnum):
     HALF_OPEN = "half_open"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circuit:
     """A circuit as it stands.
@@ -161,6 +171,7 @@ class Circuit:
         return circuit
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalfOpen:
     """A worker wants to start an attempt here although the circuit is open."""
@@ -168,6 +179,7 @@ class HalfOpen:
     now: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObserveResult:
     """An attempt ended with `kind` (None: accepted). `reset_at`: when a used-up quota is said to come back."""
@@ -180,6 +192,7 @@ class ObserveResult:
     reset_at: datetime | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
     """An operator takes the provider out of use."""
@@ -187,6 +200,7 @@ class Pause:
     by: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resume:
     """An operator puts the provider back into use."""
@@ -194,6 +208,7 @@ class Resume:
     by: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reset:
     """An operator knows that the provider is back: close the circuit without waiting for probes."""
@@ -268,12 +283,12 @@ def _observe(result: ObserveResult, circuit: Circuit, policy: CircuitPolicy) -> 
         return ()
     if circuit.phase is Phase.HALF_OPEN:
         return _observe_probe(result, circuit, policy)
+    if result.kind not in COUNTS_AS_FAILURE and result.kind not in OPENS_AT_ONCE:
+        return ()
     after = circuit.seen(kind=result.kind, epoch=result.epoch, probe=None, at=result.now)
     calls, failures = after.calls.used(result.now), after.failures.used(result.now)
     if result.kind in OPENS_AT_ONCE:
         reason = str(result.kind)
-    elif result.kind not in COUNTS_AS_FAILURE:
-        return ()
     elif calls >= policy.min_calls and failures >= policy.failure_rate * calls:
         reason = "failure_rate"
     elif calls < policy.min_calls and after.in_a_row >= policy.consecutive:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from domain.frozen import quick
+
 RECIPIENTS_MAX = 50
 """Recipients in one envelope: providers take 50 (Amazon SES, Resend) or more."""
 
@@ -11,6 +13,7 @@ HEADER_LINE_MAX = 998
 """Octets in one header line, without its CRLF (RFC 5322 §2.1.1)."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
     """A mailbox: `address` is local@domain with the domain in lower case; `name` is what people read."""
@@ -23,6 +26,7 @@ class Address:
         return self.address.rpartition("@")[2]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:
     """A file that goes along; with a `content_id` it is shown inline (RFC 2392), without the angle brackets."""
@@ -33,6 +37,7 @@ class Attachment:
     content_id: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
     """The whole message as the client wrote it. At least one of `text` and `html` is there."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum, unique
 
+from domain.frozen import quick
+
 
 @unique
 class FailureKind(StrEnum):
@@ -71,6 +73,7 @@ ALERTS = frozenset({FailureKind.SENDER, FailureKind.ACCOUNT, FailureKind.QUOTA})
 """Kinds that somebody has to act on."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """One recipient refused for good, by its index in the envelope."""
@@ -80,6 +83,7 @@ class Refusal:
     code: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
     """The provider took responsibility for at least one recipient.
@@ -94,6 +98,7 @@ class Accepted:
     code: str = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotAccepted:
     """The provider took it for nobody, and we know that it did not.
@@ -109,6 +114,7 @@ class NotAccepted:
     retry_after_s: float | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unanswered:
     """The provider may have taken it for everybody who is neither refused nor deferred.

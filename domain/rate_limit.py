@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from domain.frozen import quick
+
 BUCKETS_PER_WINDOW = 60
 BUCKETS_KEPT = BUCKETS_PER_WINDOW + 1
 """One more than the window has: the oldest is only partly inside, and counts until it is wholly outside.
@@ -22,6 +24,7 @@ UNITS = {
 RATE = re.compile(r"([1-9][0-9_]*)\s*/\s*([smhd])")
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Rate:
     """At most `limit` attempts started in any `window`."""
@@ -42,6 +45,7 @@ class Rate:
         return f"{self.limit}/{unit}"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Window:
     """Starts counted in buckets of a 60th of the window; `counts` holds (bucket, starts), ascending."""

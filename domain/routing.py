@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum, unique
 
+from domain.frozen import quick
+
 
 @unique
 class Priority(IntEnum):
@@ -41,6 +43,7 @@ class OnUncertain(StrEnum):
     """Give up, at the risk that it was not sent."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """Which providers, in which order. `expires_after`, `priority` and `on_uncertain` stand in for the general ones."""
@@ -87,6 +90,7 @@ ENDS_WALK = frozenset({Blocked.AT_LIMIT, Blocked.NOT_BEFORE})
 """A provider that is merely busy is worth waiting for, unless the route overflows."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
     """One provider as its gate stands now.
@@ -105,6 +109,7 @@ class Opening:
     tells: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PassedOver:
     """A provider that stood earlier in the route and was not taken, and why."""
@@ -113,6 +118,7 @@ class PassedOver:
     reason: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Walk:
     """Where a walk ended: at `chosen`, or nowhere, and then `until` is when it is worth another look."""
@@ -122,6 +128,7 @@ class Walk:
     until: datetime | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Lane:
     """Emails that may take the same providers next. `bound`: only this provider, since its key is in doubt."""

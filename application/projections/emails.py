@@ -13,6 +13,7 @@ from domain.circuit import CircuitEvent
 from domain.email.events import AttemptStarted
 from domain.email.evolve import evolve
 from domain.email.state import UNREQUESTED, Attempt, AttemptState, Email, End
+from domain.frozen import quick
 from domain.replace import replace
 
 
@@ -31,6 +32,7 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmailView:
     """One email at one version. `times`: when each attempt started and, if it did, finished."""
@@ -84,7 +86,12 @@ def project(view: EmailView, recorded: Recorded) -> EmailView:
     event = recorded.event
     if isinstance(event, CircuitEvent):
         raise TypeError(f"{type(event).__name__} does not belong to an email")
-    after = evolve(view.email, event)
+    return having(view, recorded, evolve(view.email, event))
+
+
+def having(view: EmailView, recorded: Recorded, after: Email) -> EmailView:
+    """The same, where it is known already what the event makes of the email."""
+    event = recorded.event
     times = view.times
     if isinstance(event, AttemptStarted):
         times = (*times, (recorded.at, None))

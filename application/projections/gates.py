@@ -15,8 +15,9 @@ from application.recorded import CIRCUIT_PREFIX, Recorded
 from application.settings import ProviderSettings, Settings
 from domain.circuit import Circuit, CircuitEvent, CircuitPolicy, Phase
 from domain.circuit import evolve as evolve_circuit
-from domain.email.events import AttemptFailed, AttemptStarted, OutcomeUncertain, PartlySent, Sent
+from domain.email.events import AttemptFailed, AttemptStarted, EmailEvent, OutcomeUncertain, PartlySent, Sent
 from domain.failures import FailureKind
+from domain.frozen import quick
 from domain.rate_limit import UNITS, Rate, Window
 from domain.replace import replace
 from domain.routing import Blocked, Opening
@@ -35,6 +36,7 @@ def route_gate(name: str) -> str:
     return f"route/{name}"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """One gate at one position of the log.
@@ -108,40 +110,52 @@ def project(gate: Gate, recorded: Recorded) -> Gate:
 def in_burst(gate: Gate, recorded: Recorded) -> Gate:
     """The same, with the starts of one moment counted together: a transaction has hundreds, each in three gates of
     four windows, which were a tenth of a busy worker's computing."""
+    at, event = recorded.at, recorded.event
+    last_at = at if gate.last_at is None else max(gate.last_at, at)
+    if isinstance(event, AttemptStarted):
+        if gate.burst is not None and gate.burst[0] == at:
+            burst = (at, gate.burst[1] + 1)
+        else:
+            gate, burst = gate.at_rest(), (at, 1)
+        if gate.name != provider_gate(event.provider):
+            return replace(gate, position=recorded.position, last_at=last_at, burst=burst)
+        return replace(
+            gate,
+            position=recorded.position,
+            last_at=last_at,
+            burst=burst,
+            open_attempts=gate.open_attempts + 1,
+            circuit=gate.circuit.started(epoch=event.epoch, probe=event.probe),
+        )
+    if isinstance(event, CircuitEvent):
+        circuit, version = evolve_circuit(gate.circuit, event), recorded.version
+        return replace(gate, position=recorded.position, last_at=last_at, circuit=circuit, version=version)
     return replace(
-        _moved(gate, recorded),
+        gate,
         position=recorded.position,
-        last_at=recorded.at if gate.last_at is None else max(gate.last_at, recorded.at),
+        last_at=last_at,
+        not_before=_pause(gate, event),
+        open_attempts=gate.open_attempts - 1,
+        circuit=_seen(gate.circuit, event, at),
     )
 
 
-def _moved(gate: Gate, recorded: Recorded) -> Gate:
-    event = recorded.event
-    kind: FailureKind | None = None
-    if isinstance(event, CircuitEvent):
-        return replace(gate, circuit=evolve_circuit(gate.circuit, event), version=recorded.version)
-    if isinstance(event, AttemptStarted):
-        if gate.burst is not None and gate.burst[0] == recorded.at:
-            gate = replace(gate, burst=(recorded.at, gate.burst[1] + 1))
-        else:
-            gate = replace(gate.at_rest(), burst=(recorded.at, 1))
-        if gate.name != provider_gate(event.provider):
-            return gate
-        circuit = gate.circuit.started(epoch=event.epoch, probe=event.probe)
-        return replace(gate, open_attempts=gate.open_attempts + 1, circuit=circuit)
+def _pause(gate: Gate, event: EmailEvent) -> datetime | None:
+    asked = event.not_before if isinstance(event, AttemptFailed) else None
+    if asked is None or (gate.not_before is not None and asked <= gate.not_before):
+        return gate.not_before
+    return asked
+
+
+def _seen(circuit: Circuit, event: EmailEvent, at: datetime) -> Circuit:
     match event:
-        case AttemptFailed(not_before=pause):
+        case Sent() | PartlySent():
+            kind: FailureKind | None = None
+        case AttemptFailed() | OutcomeUncertain():
             kind = event.kind
-            if pause is not None and (gate.not_before is None or pause > gate.not_before):
-                gate = replace(gate, not_before=pause)
-        case OutcomeUncertain():
-            kind = event.kind
-        case PartlySent() | Sent():
-            pass
         case _:
             raise TypeError(f"{type(event).__name__} moves no gate")
-    circuit = gate.circuit.seen(kind=kind, epoch=event.epoch, probe=event.probe, at=recorded.at)
-    return replace(gate, open_attempts=gate.open_attempts - 1, circuit=circuit)
+    return circuit.seen(kind=kind, epoch=event.epoch, probe=event.probe, at=at)
 
 
 def counting_in(gate: Gate, policy: CircuitPolicy) -> Gate:

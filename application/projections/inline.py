@@ -8,6 +8,7 @@ from application.projections import emails, gates
 from application.projections.emails import EmailView, email_id_of, view_of
 from application.projections.gates import Gate
 from application.recorded import EMAIL_PREFIX, Recorded, email_stream
+from domain.email.state import Email
 from domain.replace import replace
 
 
@@ -33,13 +34,17 @@ class InlineViews:
     def fold(self, events: Iterable[Recorded], *, with_gates: bool = True) -> None:
         """The same, with more of the same moment to come: gates may be in a burst until `at_positions`."""
         for recorded in events:
-            if recorded.stream.startswith(EMAIL_PREFIX):
-                self._apply_to_email(recorded)
-            if with_gates:
-                for name in gates.touched_by(recorded):
-                    gate = self.gates.get(name) or Gate(name=name)
-                    self.gates[name] = gates.in_burst(gate, recorded)
-                    self.changed_gates.add(name)
+            self.fold_one(recorded, with_gates=with_gates)
+
+    def fold_one(self, recorded: Recorded, after: Email | None = None, *, with_gates: bool = True) -> None:
+        """The same for one event. `after`: what it leaves of its email, where that is known already."""
+        if recorded.stream.startswith(EMAIL_PREFIX):
+            self._apply_to_email(recorded, after)
+        if with_gates:
+            for name in gates.touched_by(recorded):
+                gate = self.gates.get(name) or Gate(name=name)
+                self.gates[name] = gates.in_burst(gate, recorded)
+                self.changed_gates.add(name)
 
     def at_positions(self, events: Iterable[Recorded]) -> None:
         """`events` were applied before they had their positions: here they are."""
@@ -53,10 +58,12 @@ class InlineViews:
         for name in self.changed_gates:
             self.gates[name] = replace(self.gates[name].at_rest(), position=moved[name])
 
-    def _apply_to_email(self, recorded: Recorded) -> None:
+    def _apply_to_email(self, recorded: Recorded, after: Email | None) -> None:
         email_id = email_id_of(recorded.stream)
         view = self.emails.get(email_id) or view_of(email_id)
         if view.version != recorded.version - 1:
             raise ValueError(f"{recorded.stream}: version {recorded.version} on a view of {view.version}")
-        self.emails[email_id] = emails.project(view, recorded)
+        self.emails[email_id] = (
+            emails.project(view, recorded) if after is None else emails.having(view, recorded, after)
+        )
         self.changed_emails.add(email_id)

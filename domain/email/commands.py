@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 
 from domain.email.events import Feedback
 from domain.failures import Outcome
+from domain.frozen import quick
 from domain.retry import RetryPolicy
 from domain.routing import OnLimit, OnUncertain, Opening, Priority
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
     """All that a decision depends on besides the email: time, chance, and the providers as they stand now.
@@ -26,6 +28,7 @@ class Circumstances:
     resolve_within: timedelta = timedelta(minutes=2)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A client asks for an email. `digest` tells a repeat from another use of the same key."""
@@ -44,6 +47,7 @@ class Request:
     send_at: datetime | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartAttempt:
     """A worker has room for one more attempt; its call must begin within `begin_within`."""
@@ -54,6 +58,7 @@ class StartAttempt:
     begin_within: timedelta
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordOutcome:
     """What came of an attempt, from the worker that made it."""
@@ -64,6 +69,7 @@ class RecordOutcome:
     token: int
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoseAttempt:
     """The lease that this attempt belonged to has run out."""
@@ -71,6 +77,7 @@ class LoseAttempt:
     attempt: int
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordFeedback:
     """A provider told us something about a recipient."""
@@ -78,11 +85,13 @@ class RecordFeedback:
     feedback: Feedback
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """Time has passed: end what has expired, settle what can't be learnt any more."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
     """Call it off, if nothing is under way."""
@@ -90,6 +99,7 @@ class Cancel:
     by: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """Reopen what failed, let go of what is held."""
@@ -98,6 +108,7 @@ class Retry:
     accept_duplicate_risk: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reschedule:
     """Send it at another time."""
@@ -106,6 +117,7 @@ class Reschedule:
     send_at: datetime
 
 
-EmailCommand = (
-    Request | StartAttempt | RecordOutcome | LoseAttempt | RecordFeedback | Tick | Cancel | Retry | Reschedule
+LaterCommand = (
+    StartAttempt | RecordOutcome | LoseAttempt | RecordFeedback | Tick | Cancel | Retry | Reschedule
 )
+EmailCommand = Request | LaterCommand

@@ -13,6 +13,7 @@ from domain.email.commands import (
     Cancel,
     Circumstances,
     EmailCommand,
+    LaterCommand,
     LoseAttempt,
     RecordFeedback,
     RecordOutcome,
@@ -69,6 +70,12 @@ def decide(command: EmailCommand, email: Email, given: Circumstances) -> tuple[E
     """The events that `command` brings about; none where it already holds. Raises a `Refused`."""
     if isinstance(command, Request):
         return _request(command, email, given)
+    return tell(command, email, given).events
+
+
+def tell(command: LaterCommand, email: Email, given: Circumstances) -> Story:
+    """The same for an email that was requested before, with the email as the events leave it: to decide is to fold
+    already."""
     if email.requested_at is None:
         raise NotRequested("There is no such email.")
     story = Story(email)
@@ -96,7 +103,7 @@ def decide(command: EmailCommand, email: Email, given: Circumstances) -> tuple[E
             _reschedule(command, story)
         case _:
             assert_never(command)
-    return story.events
+    return story
 
 
 def _request(command: Request, email: Email, given: Circumstances) -> tuple[EmailEvent, ...]:

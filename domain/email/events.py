@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum, unique
 
 from domain.failures import FailureKind, Refusal
+from domain.frozen import quick
 from domain.routing import OnUncertain, PassedOver, Priority
 
 
@@ -60,6 +61,7 @@ class SwitchReason(StrEnum):
     """An operator took it out of use."""
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
     """The email was accepted and is durable.
@@ -84,6 +86,7 @@ class Requested:
     on_uncertain: OnUncertain
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted:
     """From here on the provider may have the email. Committed before a connection is used.
@@ -107,6 +110,7 @@ class AttemptStarted:
     passed_over: tuple[PassedOver, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFailed:
     """The provider did not take the email for anybody, and we know that it did not.
@@ -130,6 +134,7 @@ class AttemptFailed:
     probe: int | None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartlySent:
     """The provider took it for some; the next attempt carries only the deferred ones."""
@@ -146,6 +151,7 @@ class PartlySent:
     probe: int | None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
     """Everyone is done and at least one was accepted. `accepted` and `refused` are this attempt's.
@@ -162,6 +168,7 @@ class Sent:
     probe: int | None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeUncertain:
     """The provider may have accepted it for everyone neither refused nor deferred: reply or worker lost.
@@ -183,6 +190,7 @@ class OutcomeUncertain:
     probe: int | None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DuplicateRiskAccepted:
     """Somebody (`by`: `policy` or an operator) chose to go on although `attempts` may have been accepted."""
@@ -193,6 +201,7 @@ class DuplicateRiskAccepted:
     retry_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSwitched:
     """The next attempt goes to another provider than the last one, or than the route's first."""
@@ -202,6 +211,7 @@ class ProviderSwitched:
     reason: SwitchReason
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """The end: `pending` recipients (indexes) were not reached. `code` is the last answer that led here."""
@@ -211,6 +221,7 @@ class Failed:
     code: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """It waits for an operator, at most until it expires."""
@@ -218,6 +229,7 @@ class Held:
     reason: HoldReason
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
     """An operator lets it go on; tries, crashes and ruled-out providers start afresh."""
@@ -226,6 +238,7 @@ class Released:
     due_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
     """The client or an operator called it off."""
@@ -233,6 +246,7 @@ class Cancelled:
     by: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescheduled:
     """It is to be sent at another time. Only before the first attempt."""
@@ -242,6 +256,7 @@ class Rescheduled:
     expires_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redriven:
     """An operator reopens an ended email for those still pending; everything but its recipients starts afresh."""
@@ -251,6 +266,7 @@ class Redriven:
     expires_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LateResultObserved:
     """A worker that had lost the attempt still brought its outcome. `kind` is none where it was accepted."""
@@ -269,6 +285,7 @@ class LateResultObserved:
     observed_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
     """The recipient's server took it. (Feedback from here on: for one recipient of one attempt.)"""
@@ -278,6 +295,7 @@ class Delivered:
     observed_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryDelayed:
     """The provider is still trying."""
@@ -288,6 +306,7 @@ class DeliveryDelayed:
     observed_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounced:
     """The recipient's server refused it; `permanent` or it may work another time."""
@@ -299,6 +318,7 @@ class Bounced:
     observed_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complained:
     """The recipient marked it as spam."""
@@ -308,6 +328,7 @@ class Complained:
     observed_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """The recipient, or a machine for them, loaded its tracking picture."""
@@ -317,6 +338,7 @@ class Opened:
     observed_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clicked:
     """The recipient followed a link."""
@@ -326,6 +348,7 @@ class Clicked:
     observed_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsubscribed:
     """The recipient asked for no more."""

@@ -140,10 +140,18 @@ def _started(email: Email, event: AttemptStarted) -> Email:
 
 def _sent(email: Email, event: Sent) -> Email:
     if event.attempt is not None:
-        email = _closed(email, event.attempt, AttemptState.SENT, None, "")
-        email = _proven(_accepting(email, event.accepted), event.attempt)
-    ended = _refusing(email, event.refused)
-    return replace(ended, end=End.SENT, held=None, due_at=None)
+        number = event.attempt
+        closed = replace(email.attempts[number - 1], state=AttemptState.SENT, kind=None, code="")
+        email = replace(
+            email,
+            attempts=(*email.attempts[: number - 1], closed, *email.attempts[number:]),
+            recipients=_with_accepted(email.recipients, event.accepted),
+            end=End.SENT,
+            held=None,
+            due_at=None,
+        )
+        return _refusing(_proven(email, number), event.refused)
+    return replace(_refusing(email, event.refused), end=End.SENT, held=None, due_at=None)
 
 
 def _uncertain(email: Email, event: OutcomeUncertain) -> Email:
@@ -215,14 +223,13 @@ def _counted(email: Email, provider: str, kind: FailureKind | None, *, spent: bo
 
 
 def _accepting(email: Email, indexes: Iterable[int]) -> Email:
+    return replace(email, recipients=_with_accepted(email.recipients, indexes))
+
+
+def _with_accepted(recipients: tuple[Recipient, ...], indexes: Iterable[int]) -> tuple[Recipient, ...]:
     """Acceptance wins over whatever was known before, after an end too."""
     taken = set(indexes)
-    return replace(
-        email,
-        recipients=tuple(
-            Recipient.ACCEPTED if index in taken else state for index, state in enumerate(email.recipients)
-        ),
-    )
+    return tuple(Recipient.ACCEPTED if index in taken else state for index, state in enumerate(recipients))
 
 
 def _refusing(email: Email, refused: Iterable[Refusal]) -> Email:

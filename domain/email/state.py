@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from domain.email.events import FailReason, HoldReason
 from domain.failures import FailureKind
+from domain.frozen import quick
 from domain.routing import Lane, OnUncertain, Priority
 
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -47,6 +48,7 @@ class End(StrEnum):
     CANCELLED = "cancelled"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One try. `maybe`: recipients the provider may have accepted although it did not say so.
@@ -76,6 +78,7 @@ class Attempt:
         return None if self.key_until is None else self.provider_key
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Email:
     """One email as its events leave it.

@@ -31,7 +31,7 @@ async def test_the_lines_of_one_turn_are_written_at_once() -> None:
     lines = _Lines(file)
 
     for number in range(3):
-        lines.info(b"line %d" % number)
+        lines.msg(b"line %d" % number)
     await asyncio.sleep(0)
 
     assert b"line 0\nline 1\nline 2\n" == file.getvalue()
@@ -42,7 +42,7 @@ def test_without_a_loop_each_line_is_written_at_once() -> None:
     """Threads and commands have nobody who would write it for them later."""
     file = Counted()
 
-    _Lines(file).error(b"line")
+    _Lines(file).msg(b"line")
 
     assert b"line\n" == file.getvalue()
 
@@ -51,8 +51,8 @@ def test_a_full_disk_costs_the_line_only() -> None:
     """Whoever logs goes on, and what comes later is written when there is room."""
     lines = _Lines(Full())
 
-    lines.info(b"lost")
+    lines.msg(b"lost")
     lines._file = later = io.BytesIO()
-    lines.info(b"kept")
+    lines.msg(b"kept")
 
     assert b"kept\n" == later.getvalue()

@@ -36,7 +36,7 @@ from domain.circuit import CircuitPolicy, Pause, Reset, Resume
 from domain.email.commands import (
     Cancel,
     Circumstances,
-    EmailCommand,
+    LaterCommand,
     LoseAttempt,
     RecordFeedback,
     RecordOutcome,
@@ -226,7 +226,7 @@ class World:
         until = walk(seen, lane, SETTINGS.route(lane.route).on_limit).until
         return self.now + BLOCKED_POLL if until is None or until <= self.now else until
 
-    def email(self, live: Live, command: EmailCommand) -> bool:
+    def email(self, live: Live, command: LaterCommand) -> bool:
         """Decide on an email, record what follows, and have the provider answer; whether anything did."""
         if live.email_id not in self.emails:
             return False
@@ -338,7 +338,7 @@ class World:
                         assert append.stream.startswith(circuit_stream(""))
                         self.put(append.stream, version, new)
 
-    def record_plain(self, live: Live, command: EmailCommand, event: AttemptStarted | Sent) -> None:
+    def record_plain(self, live: Live, command: LaterCommand, event: AttemptStarted | Sent) -> None:
         """Record the one event that every decision would come to here."""
         if self.careful:
             # With chances and ids of its own: the month is the same as without.

@@ -130,16 +130,24 @@ def decode(stored: str, meta: str, data: str, upcasters: Upcasters = CURRENT) ->
 
     Raises UnknownEvent for a type or schema that is not known here, ValueError for data that isn't the type's.
     """
+    return decode_with_ids(stored, meta, data, upcasters)[0]
+
+
+def decode_with_ids(
+    stored: str, meta: str, data: str, upcasters: Upcasters = CURRENT
+) -> tuple[Event, str, str]:
+    """The same, with its correlation and causation id. Raises as `decode` does."""
     try:
         decoder = _DECODERS[stored]
     except KeyError:
         raise UnknownEvent(stored, "is not known here") from None
-    schema, known = _DECODE_META(meta).schema, upcasters.schema(stored)
+    read = _DECODE_META(meta)
+    schema, known = read.schema, upcasters.schema(stored)
     if not 1 <= schema <= known:
         raise UnknownEvent(stored, f"is known here up to schema {known}, not in schema {schema}")
     if schema < known:
         data = _ENCODE(upcasters.upcast(stored, schema, msgspec.json.decode(data))).decode()
-    return _in_utc(decoder(data))
+    return _in_utc(decoder(data)), read.correlation_id, read.causation_id
 
 
 def decode_meta(meta: str) -> tuple[str, str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from adapters.codec import GENESIS, chain, decode, decode_meta, encode_new, micros
+from adapters.codec import GENESIS, chain, decode_with_ids, encode_new, micros
 from adapters.ledger import Entry
 from adapters.sql import tables
 from adapters.sql.dialect import Insert, Sql, time_of
@@ -98,14 +98,14 @@ def record(
 def recorded_of(row: Sequence[Any]) -> Recorded:
     """The event in a row of COLUMNS."""
     position, event_id, name, version, stored, at, meta, data = row[:8]
-    correlation_id, causation_id, _ = decode_meta(meta)
+    event, correlation_id, causation_id = decode_with_ids(stored, meta, data)
     return Recorded(
         position=position,
         event_id=event_id,
         stream=name,
         version=version,
         at=time_of(at),
-        event=decode(stored, meta, data),
+        event=event,
         correlation_id=correlation_id,
         causation_id=causation_id,
     )

@@ -42,6 +42,15 @@ class _Held(NamedTuple):
     contents: dict[str, StoredContent]
 
 
+class _Looked(NamedTuple):
+    """When the queue was looked at, the gates as they were read then, the emails claimed, and those overdue."""
+
+    at: datetime | None = None
+    gates: Mapping[str, Gate] | None = None
+    claimed: tuple[str, ...] = ()
+    overdue: tuple[str, ...] = ()
+
+
 class Transactions:
     """Runs transactions with decisions. `now` asks the clock that gates and the queue go by."""
 
@@ -72,14 +81,15 @@ class Transactions:
         named = dict.fromkeys([*plan.emails, *(email_id for email_id, _ in attempts)])
         self._views.lock(session, named)
         kept = content_store.kept(session, plan.emails) if plan.kept else frozenset[str]()
-        seen, claimed, overdue = self._claim(session, plan, alive=alive)
+        looked = self._claim(session, plan, alive=alive)
+        claimed, overdue = looked.claimed, looked.overdue
         emails, heads = self._views.load(session, dict.fromkeys([*named, *claimed, *overdue]))
         # Read before the gates are held: everybody waits for whoever holds them.
         contents = content_store.read(session, claimed)
-        gates = self._gates.lock(session) if plan.gates else {}
+        gates = self._gates.lock(session, looked.gates) if plan.gates else {}
         now = self._now(session)
         locked = Locked(
-            now=_latest(gates, now if seen is None else max(now, seen)),
+            now=_latest(gates, now if looked.at is None else max(now, looked.at)),
             emails=emails,
             gates=gates,
             claimed=claimed,
@@ -90,19 +100,16 @@ class Transactions:
         )
         return _Held(locked, heads, contents)
 
-    def _claim(
-        self, session: Session, plan: Plan, *, alive: bool
-    ) -> tuple[datetime | None, tuple[str, ...], tuple[str, ...]]:
-        """When it was looked, the emails claimed, and those overdue."""
+    def _claim(self, session: Session, plan: Plan, *, alive: bool) -> _Looked:
         choose = plan.choose if plan.lease is not None and alive else None
         if choose is None and plan.overdue_max <= 0:
-            return None, (), ()
+            return _Looked()
         gates = self._gates.read(session)
         now = _latest(gates if plan.gates else {}, self._now(session))
         claimed: tuple[str, ...] = ()
         if choose is not None and (waiting := claims.waiting(session, now)):
             claimed = claims.claim(session, choose(waiting, gates, now), now)
-        return now, claimed, claims.overdue(session, now, plan.overdue_max)
+        return _Looked(now, gates, claimed, claims.overdue(session, now, plan.overdue_max))
 
     def _record(self, session: Session, plan: Plan, held: _Held, decision: Decision) -> list[Recorded]:
         units = decision.units

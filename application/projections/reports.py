@@ -34,6 +34,7 @@ from domain.email.events import (
     Sent,
 )
 from domain.email.settle import POLICY
+from domain.frozen import quick
 from domain.replace import replace
 
 TAGS_MAX = 1000
@@ -64,6 +65,7 @@ class Measure(StrEnum):
     CANCELLED = "cancelled"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class EmailFacts:
     """What is known of an email at one version of its stream.

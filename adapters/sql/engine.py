@@ -86,10 +86,15 @@ class Session:
 
     `marker` is an event id it writes: whether it was committed can be looked up by it. `stamp` turns a time into
     what a row takes.
+
+    Statements go to the driver's connection, of which SQLAlchemy keeps the pool and knows the errors: a transaction
+    of few emails has twenty statements, and its own way to run one costs 15 µs of each (raw 2, in one run).
     """
 
     def __init__(self, connection: Connection, kind: Kind, turn: int = 0) -> None:
         self._connection = connection
+        self._driver: Any = connection.connection.driver_connection
+        self._error: type[Exception] = connection.dialect.loaded_dbapi.Error
         self.kind = kind
         self.turn = turn
         self.wrote = False
@@ -100,15 +105,14 @@ class Session:
     def rows(self, statement: Sql, **values: Any) -> Rows:
         """All rows that a statement returns."""
         self.wrote = self.wrote or statement.writes
-        text = statement.text[self.kind]
-        found = self._connection.exec_driver_sql(text, parameters(self.kind, values))
-        return found.fetchall()  # type: ignore[return-value] # a Row is a tuple
-
-    def plain_rows(self, statement: Sql, **values: Any) -> Rows:
-        """All rows that a statement reads, as the driver gives them: where there are very many."""
-        connection: Any = self._connection.connection.driver_connection
-        rows: Rows = connection.execute(statement.text[self.kind], parameters(self.kind, values)).fetchall()
+        try:
+            found = self._driver.execute(statement.text[self.kind], parameters(self.kind, values))
+            rows: Rows = found.fetchall()
+        except self._error as error:
+            raise self._told(error) from error
         return rows
+
+    plain_rows = rows
 
     def value(self, statement: Sql, **values: Any) -> Any:
         """The first column of the first row; None: there is no row."""
@@ -118,18 +122,50 @@ class Session:
     def run(self, statement: Sql, **values: Any) -> int:
         """Run a statement that returns nothing; how many rows it changed."""
         self.wrote = self.wrote or statement.writes
-        text = statement.text[self.kind]
-        return self._connection.exec_driver_sql(text, parameters(self.kind, values)).rowcount
+        try:
+            done = self._driver.execute(statement.text[self.kind], parameters(self.kind, values))
+        except self._error as error:
+            raise self._told(error) from error
+        changed: int = done.rowcount
+        return changed
 
     def insert(self, into: Insert, rows: Rows) -> None:
         """Put the rows in; none is fine."""
-        if rows:
-            self.wrote = True
-            self._connection.exec_driver_sql(into.text[self.kind], into.values(self.kind, rows))
+        if not rows:
+            return
+        self.wrote = True
+        run = self._driver.executemany if self.kind == "sqlite" else self._driver.execute
+        try:
+            run(into.text[self.kind], into.values(self.kind, rows))
+        except self._error as error:
+            raise self._told(error) from error
 
     def control(self, text: str) -> None:
         """BEGIN, COMMIT, ROLLBACK."""
-        self._connection.exec_driver_sql(text)
+        try:
+            self._driver.execute(text)
+        except self._error as error:
+            raise self._told(error) from error
+
+    def _told(self, error: Any) -> DBAPIError:
+        """What the driver raised, as SQLAlchemy would: a connection that is gone is not used again, nor are those
+        that were opened before it was."""
+        dialect = self._connection.dialect
+        gone = dialect.is_disconnect(error, self._driver, None)
+        if gone:
+            self._connection.invalidate(error)
+            self._connection.engine.dispose(close=False)
+        told = DBAPIError.instance(
+            None,
+            None,
+            error,
+            self._error,
+            hide_parameters=True,
+            connection_invalidated=gone,
+            dialect=dialect,
+        )
+        assert isinstance(told, DBAPIError)
+        return told
 
 
 class Database:

@@ -13,7 +13,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import event
 
 from adapters.sql import open_store, tables
 from adapters.sql.dialect import Insert, Kind, Sql, stamp
@@ -168,12 +167,21 @@ def test_work_is_repeated_where_something_came_in_between(database: Database) ->
     ids=["run", "value", "insert", "lock"],
 )
 def test_only_what_writes_waits_for_the_disk(
-    request: pytest.FixtureRequest, work: Callable[[Session], object], waits: bool
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    work: Callable[[Session], object],
+    waits: bool,
 ) -> None:
     """An idle worker locks rows many times a second."""
     database = Database(migrated_url("postgresql", request))
     statements: list[str] = []
-    event.listen(database._writer, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    control = Session.control
+
+    def noted(session: Session, text: str) -> None:
+        statements.append(text)
+        control(session, text)
+
+    monkeypatch.setattr(Session, "control", noted)
     database.write(work)
     database.close()
 

@@ -154,7 +154,7 @@ class Session:
         gone = dialect.is_disconnect(error, self._driver, None)
         if gone:
             self._connection.invalidate(error)
-            self._connection.engine.dispose(close=False)
+            self._connection.engine.dispose()
         told = DBAPIError.instance(
             None,
             None,

@@ -228,7 +228,8 @@ def test_deadlocks_are_survived(request: pytest.FixtureRequest) -> None:
         thread.join(30)
     database.close()
 
-    assert [0, 0, 1] == sorted(turns)
+    # The one that was ended may be back before the other has got its second lock, and be ended again.
+    assert [0, 0, 1] == sorted(turns)[:3]
 
 
 def test_a_lock_that_is_not_given_is_waited_for_only_so_long(url: str) -> None:

@@ -72,12 +72,30 @@ def encode_content(stored: StoredContent) -> tuple[str, list[tuple[str, bytes]]]
 
 def digests_in(text: str) -> list[str]:
     """The digests of the blobs that `decode_content` needs for this text, each once."""
-    return list(dict.fromkeys(one.digest for one in _DECODE(text).attachments))
+    return _digests(_DECODE(text))
+
+
+def _digests(stored: _Content) -> list[str]:
+    return list(dict.fromkeys([one.digest for one in stored.attachments]))
 
 
 def decode_content(email_id: str, text: str, blobs: Mapping[str, bytes]) -> StoredContent:
     """What `encode_content` took apart. Raises KeyError for a blob that is missing."""
+    return _put_together(email_id, _DECODE(text), blobs)
+
+
+def read_content(
+    email_id: str, text: str, blobs: Mapping[str, bytes]
+) -> tuple[list[str], StoredContent | None]:
+    """What `digests_in` and `decode_content` give, read once. None: a blob is missing."""
     stored = _DECODE(text)
+    try:
+        return _digests(stored), _put_together(email_id, stored, blobs)
+    except KeyError:
+        return _digests(stored), None
+
+
+def _put_together(email_id: str, stored: _Content, blobs: Mapping[str, bytes]) -> StoredContent:
     content = Content(
         sender=stored.sender,
         to=stored.to,

@@ -5,66 +5,56 @@ All of it reads beside whoever writes, in short transactions, and changes nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from application.invariants import GateCheck
 from application.projections.emails import EmailView
 from application.projections.gates import Gate
-from application.recorded import Recorded, StoredContent
+from application.recorded import Event, Recorded, StoredContent
+
+T = TypeVar("T")
 
 Row = tuple[Any, ...]
 """The values of a view's row, in the order of its columns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An event as its row says, with its hash; nothing of it is checked but that each value is of its kind."""
+class Stored(NamedTuple):
+    """An event as its row says, with its hash; nothing of it is checked but that each value is of its kind.
 
-    position: int
-    event_id: str
+    `at` is as the database has it.
+    """
+
     stream: str
     version: int
     type: str
-    at: datetime
+    at: Any
     meta: str
     data: str
+    position: int
+    event_id: str
     hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A row that no store wrote like this: `what` is wrong with it."""
+class Finding:
+    """Something that is wrong. `position` 0, `stream` empty: it belongs to no event, or to no stream.
+
+    In the place of an event: its row is one that no store wrote.
+    """
 
     position: int
     stream: str
     what: str
 
 
-class StoredLog(Protocol):
-    """The events as stored. Blocks. Raises StoreUnavailable."""
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Emails with ids above `low`, up to `high`. None: no such bound."""
 
-    contiguous: bool
-    """Whether each position is one more than that before: so it is where one writer counts them."""
-
-    def end(self) -> int:
-        """The last position that nothing can come in front of any more."""
-
-    def page(self, after: int, limit: int) -> Sequence[Stored | Unreadable]:
-        """The next events behind `after`, by position; behind 0 those that stand before the first, too.
-
-        Never one before all earlier ones are known to be there or never to come.
-        """
-
-    def history(self, stream: str, below: int) -> Sequence[Stored | Unreadable]:
-        """The events of a stream with a version below that, by version."""
-
-    def digest(self, previous: bytes | None, event: Stored) -> bytes:
-        """What the event's hash has to be. `previous`: the hash before it in its stream; None: it is the first."""
-
-    def recorded(self, event: Stored) -> Recorded:
-        """The event, read. Raises ValueError where that can't be done; its text says nothing of the data."""
+    low: str | None = None
+    high: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +88,7 @@ class EmailRows:
     """
 
     email_id: str
-    history: tuple[Stored | Unreadable, ...] = ()
+    history: Sequence[Stored | Finding] = ()
     rows: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     content: ContentRow | None = None
     apart: bool = False
@@ -121,23 +111,62 @@ class BlobRow:
     email_id: str | None
 
 
-class StoredViews(Protocol):
-    """The views and the content store as stored. Blocks. Raises StoreUnavailable."""
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """The rows of all gates, and the gates as a fold of the log gives them, of one snapshot.
+
+    `problem`: the first event that a gate or a circuit should not have let happen. `stuck`: the first that can't be
+    folded. Behind either nothing was folded.
+    """
+
+    rows: Sequence[GateRow]
+    folded: Mapping[str, Gate]
+    problem: Finding | None = None
+    stuck: Finding | None = None
+
+
+class StoredLog(Protocol):
+    """The log, its views and the contents. Blocks. Raises StoreUnavailable."""
 
     columns: Mapping[str, Sequence[str]]
     """The columns of each view, in the order of its rows' values."""
 
-    def emails(self, after: str | None, limit: int) -> Emails:
-        """Whatever is stored of emails whose id is greater than `after`, from the first on: about `limit` events.
+    def misplaced(self) -> Sequence[Finding]:
+        """Events where none can be: in a stream of neither an email nor a circuit, below the first position, and
+        behind a gap, where one writer counts positions. Of each kind the first."""
+
+    def circuits(self) -> Iterator[Sequence[Stored | Finding]]:
+        """The streams of circuits, each whole, by version."""
+
+    def emails(self, span: Span, after: str | None, limit: int) -> Emails:
+        """Whatever is stored of the span's emails whose id is greater than `after`: about `limit` events.
 
         An id that only a view or the content store knows is among them.
+        """
+
+    def digest(self, previous: bytes | None, event: Stored) -> bytes:
+        """What the event's hash has to be. `previous`: the hash before it in its stream; None: it is the first.
+
+        Raises ValueError where its time is none.
+        """
+
+    def event(self, event: Stored) -> Event:
+        """The event, read. Raises ValueError where that can't be done; its text says nothing of the data."""
+
+    def recorded(self, event: Stored) -> Recorded:
+        """The event in its envelope, read. Raises ValueError as `event` does."""
+
+    def rows_at_sight(self, email_id: str, history: Sequence[Stored]) -> Mapping[str, Sequence[Row]] | None:
+        """The rows of an email whose story is so plain that it need not be folded; None: it isn't.
+
+        What is plain breaks no invariant of its stream.
         """
 
     def email_rows(self, view: EmailView) -> Mapping[str, Sequence[Row]]:
         """The rows that an email has in each view, sorted by their keys."""
 
-    def gates(self, after: int) -> tuple[Sequence[Stored | Unreadable], Sequence[GateRow]]:
-        """The events behind `after` and the rows of all gates, from one snapshot, by position and by name."""
+    def gates(self, check: GateCheck) -> Gates:
+        """All gates, and what the log makes of them. `check` is told of all events that it has to be."""
 
     def gate_row(self, gate: Gate) -> Row:
         """The row that a gate has."""
@@ -147,3 +176,16 @@ class StoredViews(Protocol):
 
     def blobs(self, after: str | None) -> Sequence[BlobRow]:
         """The next blobs whose digest is greater than `after`, from the first on; none: there are no more."""
+
+
+class Readers(Protocol):
+    """Those who read one log, several at a time where that is faster."""
+
+    def spans(self) -> tuple[Sequence[Span], int]:
+        """All emails, in spans that are even; and about how many events there are."""
+
+    def read(self, pieces: Iterable[Callable[[StoredLog], T]]) -> Iterator[T]:
+        """What each piece of work gives, in the order in which they are done.
+
+        Another process may do it: a piece is a function of a module, with its arguments. Raises StoreUnavailable.
+        """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from application.projections.gates import Gate
-from application.stored import GateRow, StoredViews
+from application.stored import GateRow, StoredLog
 from domain.circuit import Circuit
 from domain.rate_limit import Window
 
@@ -13,13 +13,13 @@ COUNTS = ("calls", "failures")
 """Of a circuit. They are dropped where another window is configured, which no event says."""
 
 
-def gate_problem(row: GateRow | None, gate: Gate, views: StoredViews) -> str | None:
+def gate_problem(row: GateRow | None, gate: Gate, stored: StoredLog) -> str | None:
     """How the row differs from the gate as it was folded; None: not at all."""
     if row is None:
         return None if gate.last_at is None else "a row is missing"
     if row.gate is None:
         return "its state can't be read"
-    written = zip(views.columns["gates"], views.gate_row(row.gate), row.row, strict=True)
+    written = zip(stored.columns["gates"], stored.gate_row(row.gate), row.row, strict=True)
     wrong = [name for name, one, other in written if one != other]
     if wrong:
         return "its state says something else than its columns " + ", ".join(wrong)

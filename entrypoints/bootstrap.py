@@ -9,10 +9,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from adapters.clock import Daemons, SystemClock, SystemIds, Threads
-from adapters.providers.resend import ResendProvider, ResendSettings
-from adapters.providers.sandbox import SandboxProvider
-from adapters.providers.scripted import ScriptedProvider, parse_script
-from adapters.providers.smtp import SmtpProvider, SmtpSettings
 from adapters.sql import SqlEventStore, open_store
 from adapters.sql import migrate as migrations
 from adapters.sql.engine import STALL_S, Database
@@ -29,7 +25,7 @@ from application.measured_store import MeasuredStore
 from application.measurements import Measurements
 from application.operate import Operator
 from application.ports import EventStore, Executor, StoreUnavailable
-from application.provider_port import Provider, Searchable
+from application.provider_port import Searchable
 from application.reading import Reader
 from application.recorded import Recorded
 from application.replay import Folds, Parts, Rebuilds
@@ -37,11 +33,12 @@ from application.report_ports import REPORTS, ReportStore
 from application.report_reading import ReportReader
 from application.reports import Projector, ReportRunner
 from application.retention import Retention
+from application.settings import Settings
 from application.standing import StandingReader, Standings
-from application.stored import StoredLog, StoredViews
+from application.stored import Readers
 from application.supervise import Supervisor
+from entrypoints.bootstrap_providers import make_provider
 from entrypoints.config import Config
-from entrypoints.config_schema import ResendConfig, SandboxConfig, ScriptedConfig, SmtpConfig
 from entrypoints.service import Service, Worker
 
 __all__ = [
@@ -51,7 +48,6 @@ __all__ = [
     "NotMigrated",
     "Patient",
     "ReadOnly",
-    "make_provider",
     "migrate",
     "migration_status",
     "open_log",
@@ -102,136 +98,167 @@ def migration_status(config: Config) -> MigrationStatus:
     return migrations.migration_status(config.database_url())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Common:
+    """What most parts of a service need. `measured`: the store, where what is recorded is to be counted."""
+
+    settings: Settings
+    store: SqlEventStore
+    measured: MeasuredStore
+    executor: Threads
+    clock: SystemClock
+    ids: SystemIds
+    logbook: Logbook
+    name: str
+
+
 def open_service(config: Config, *, worker: bool) -> Service:
     """Everything that serves, not yet started; with `worker`, it sends as well.
 
     On SQLite the caller holds the database's lock. Raises NotMigrated, StoreUnavailable, ConfigError.
     """
-    settings = config.settings()
-    clock, ids, logbook, name = SystemClock(), SystemIds(), Logbook(), worker_name()
-    exclusive = config.sqlite_path() is not None
+    settings, clock, logbook = config.settings(), SystemClock(), Logbook()
     _prepare(config)
     stall_s = min(STALL_S, settings.lease.total_seconds() / 3)
     store = open_store(config.database_url(), circuit=settings.circuit, stall_s=stall_s)
-    threads = Threads(STORE_THREADS)
     measurements = Measurements(settings.providers)
-    measured = MeasuredStore(store, clock, measurements)
-
-    def not_read(error: StoreUnavailable) -> None:
-        logbook.error("feed_not_read", reason=str(error))
-
-    feed = Feed(store=store, executor=threads, troubled=not_read)
+    common = _Common(
+        settings=settings,
+        store=store,
+        measured=MeasuredStore(store, clock, measurements),
+        executor=Threads(STORE_THREADS),
+        clock=clock,
+        ids=SystemIds(),
+        logbook=logbook,
+        name=worker_name(),
+    )
+    feed = Feed(
+        store=store,
+        executor=common.executor,
+        troubled=lambda error: logbook.error("feed_not_read", reason=str(error)),
+    )
     wakers: list[Callable[[], None]] = [feed.wake]
 
     def wake() -> None:
         for each in wakers:
             each()
 
+    sending = _sending(config, common, wake, feed.wake) if worker else None
+    if sending is not None:
+        wakers.append(sending.dispatcher.wake)
+    return _service(common, feed, wake, sending, measurements)
+
+
+def _sending(
+    config: Config, common: _Common, wake: Callable[[], None], recorded: Callable[[], None]
+) -> Worker:
+    """What claims emails and hands them to providers. `recorded` hears that there is something new in the log."""
+    settings, exclusive = common.settings, config.sqlite_path() is not None
+    providers = {one: make_provider(config, one) for one in config.providers}
+    lookups = Lookups(
+        store=common.measured,
+        executor=common.executor,
+        clock=common.clock,
+        ids=common.ids,
+        settings=settings,
+        providers={
+            one.name: one
+            for one in providers.values()
+            if settings.providers[one.name].lookup and isinstance(one, Searchable)
+        },
+        logbook=common.logbook,
+        wake=wake,
+    )
+
+    def observe(events: Sequence[Recorded]) -> None:
+        common.logbook.recorded(events)
+        lookups.observe(events)
+        if events:
+            recorded()
+
+    keeper = LeaseKeeper(
+        worker=common.name,
+        store=common.measured,
+        executor=common.executor,
+        clock=common.clock,
+        ids=common.ids,
+        settings=settings,
+        logbook=common.logbook,
+        observe=observe,
+    )
+    dispatcher = Dispatcher(
+        store=common.measured,
+        executor=common.executor,
+        clock=common.clock,
+        ids=common.ids,
+        settings=settings,
+        providers=providers,
+        lease=keeper,
+        logbook=common.logbook,
+        observe=observe,
+        poll_s=POLL_ALONE_S if exclusive else POLL_SHARED_S,
+    )
+    return Worker(
+        dispatcher=dispatcher,
+        keeper=keeper,
+        lookups=lookups,
+        providers=tuple(providers.values()),
+        recover_all=exclusive,
+    )
+
+
+def _service(
+    common: _Common,
+    feed: Feed,
+    wake: Callable[[], None],
+    sending: Worker | None,
+    measurements: Measurements,
+) -> Service:
+    """What takes emails in, answers, operates, and keeps the house."""
+    settings, store, executor, clock = common.settings, common.store, common.executor, common.clock
+    ids, logbook, name = common.ids, common.logbook, common.name
+
     def committed(events: Iterable[Recorded]) -> None:
         logbook.recorded(events)
         wake()
 
-    committer = Committer(measured, threads, committed)
-    sending: Worker | None = None
-    if worker:
-        providers = {one: make_provider(config, one) for one in config.providers}
-        lookups = Lookups(
-            store=measured,
-            executor=threads,
-            clock=clock,
-            ids=ids,
-            settings=settings,
-            providers={
-                one.name: one
-                for one in providers.values()
-                if settings.providers[one.name].lookup and isinstance(one, Searchable)
-            },
-            logbook=logbook,
-            wake=wake,
-        )
-
-        def observe(events: Sequence[Recorded]) -> None:
-            logbook.recorded(events)
-            lookups.observe(events)
-            if events:
-                feed.wake()
-
-        keeper = LeaseKeeper(
-            worker=name,
-            store=measured,
-            executor=threads,
-            clock=clock,
-            ids=ids,
-            settings=settings,
-            logbook=logbook,
-            observe=observe,
-        )
-        dispatcher = Dispatcher(
-            store=measured,
-            executor=threads,
-            clock=clock,
-            ids=ids,
-            settings=settings,
-            providers=providers,
-            lease=keeper,
-            logbook=logbook,
-            observe=observe,
-            poll_s=POLL_ALONE_S if exclusive else POLL_SHARED_S,
-        )
-        wakers.append(dispatcher.wake)
-        sending = Worker(
-            dispatcher=dispatcher,
-            keeper=keeper,
-            lookups=lookups,
-            providers=tuple(providers.values()),
-            recover_all=exclusive,
-        )
-
     async def close() -> None:
-        threads.close()
+        executor.close()
         store.close()
 
+    committer = Committer(common.measured, executor, committed)
     return Service(
         settings=settings,
         store=store,
-        executor=threads,
+        executor=executor,
         clock=clock,
         committer=committer,
         acceptor=Acceptor(
-            store=store,
-            committer=committer,
-            executor=threads,
-            clock=clock,
-            ids=ids,
-            settings=settings,
+            store=store, committer=committer, executor=executor, clock=clock, ids=ids, settings=settings
         ),
         reader=Reader(
-            store=store,
-            statuses=store.statuses,
-            executor=threads,
-            clock=clock,
-            settings=settings,
+            store=store, statuses=store.statuses, executor=executor, clock=clock, settings=settings
         ),
         operator=Operator(
-            store=measured, executor=threads, ids=ids, settings=settings, logbook=logbook, wake=wake
+            store=common.measured, executor=executor, ids=ids, settings=settings, logbook=logbook, wake=wake
         ),
         supervisor=Supervisor(logbook),
         logbook=logbook,
         feed=feed,
         reports=ReportRunner(
             projector=Projector(log=store, reports=store.reports, name=REPORTS, holder=name),
-            executor=threads,
+            executor=executor,
             clock=clock,
             logbook=logbook,
         ),
-        report_reader=ReportReader(rows=store.report_rows, executor=threads, clock=clock),
+        report_reader=ReportReader(rows=store.report_rows, executor=executor, clock=clock),
         measurements=measurements,
-        standings=Standings(reader=store.standings, executor=threads, clock=clock),
+        standings=Standings(reader=store.standings, executor=executor, clock=clock),
         retention=Retention(
             contents=store.retention,
             kept_for=settings.content_kept_for,
             holder=name,
-            executor=threads,
+            executor=executor,
             clock=clock,
             ids=ids,
             logbook=logbook,
@@ -243,7 +270,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
                 folds=store.folds,
                 log=store,
                 reports=store.reports,
-                executor=threads,
+                executor=executor,
                 clock=clock,
                 holder=name,
             ),
@@ -256,8 +283,7 @@ def open_service(config: Config, *, worker: bool) -> Service:
 class LogReader:
     """The log as it is stored, its views, and what folds it; and how to let go of them."""
 
-    log: StoredLog
-    views: StoredViews
+    stored: Readers
     folds: Folds
     close: Callable[[], None]
 
@@ -265,7 +291,7 @@ class LogReader:
 def open_log(config: Config) -> LogReader:
     """The log beside whoever writes. Raises DatabaseMissing, NotMigrated, StoreUnavailable."""
     store = _readable(config)
-    return LogReader(log=store.stored_log, views=store.stored_views, folds=store.folds, close=store.close)
+    return LogReader(stored=store.stored, folds=store.folds, close=store.close)
 
 
 def _readable(config: Config) -> SqlEventStore:
@@ -349,48 +375,3 @@ def _prepare(config: Config) -> None:
         migrate(config)
     elif migration_status(config).pending:
         raise NotMigrated("the database is not migrated; run `stagepost migrate`")
-
-
-def make_provider(config: Config, name: str) -> Provider:
-    """The provider of that name, as configured. Raises ConfigError where a variable it needs is missing."""
-    provider = config.providers[name]
-    match provider:
-        case SmtpConfig():
-            return SmtpProvider(_smtp(name, provider))
-        case ResendConfig():
-            return ResendProvider(_resend(name, provider))
-        case SandboxConfig():
-            return SandboxProvider(name=name, directory=provider.folder)
-        case ScriptedConfig():
-            try:
-                script = parse_script(provider.script)
-            except ValueError as error:
-                place = config.place / "providers" / name / "script"
-                raise place.error(
-                    str(error), 'write it like ["accept", "transient", "accept 800ms"]'
-                ) from error
-            return ScriptedProvider(name=name, script=script)
-
-
-def _smtp(name: str, config: SmtpConfig) -> SmtpSettings:
-    return SmtpSettings(
-        name=name,
-        host=config.host.resolve(),
-        port=config.port,
-        tls=config.tls.value,
-        username="" if config.username is None else config.username.resolve(),
-        password="" if config.password is None else config.password.resolve(),
-        timeout_s=config.timeout.total_seconds(),
-        final_timeout_s=config.final_timeout.total_seconds(),
-        concurrency=config.concurrency,
-    )
-
-
-def _resend(name: str, config: ResendConfig) -> ResendSettings:
-    return ResendSettings(
-        name=name,
-        key=config.key.resolve(),
-        base_url=config.base_url,
-        timeout_s=config.timeout.total_seconds(),
-        concurrency=config.concurrency,
-    )

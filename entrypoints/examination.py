@@ -15,7 +15,8 @@ from typing import Any
 from application.diagnosis import judge_disk, judge_files, judge_timer
 from application.doctor import Check, Finding, failed, passed
 from application.provider_port import ProviderUnfit
-from entrypoints.bootstrap import Patient, make_provider
+from entrypoints.bootstrap import Patient
+from entrypoints.bootstrap_providers import make_provider
 from entrypoints.config import Config
 from entrypoints.config_schema import SandboxConfig
 from entrypoints.config_source import ConfigError

@@ -19,7 +19,7 @@ from adapters.sql.reports import SqlReports
 from adapters.sql.retention import SqlEndedContents
 from adapters.sql.standing import SqlStandings
 from adapters.sql.statuses import SqlStatuses
-from adapters.sql.stored import SqlStoredLog, SqlStoredViews
+from adapters.sql.stored import SqlReaders
 from adapters.sql.transaction import GatesMissing, Transactions
 from adapters.sql.views import Views
 from adapters.sql.writer import Writer
@@ -41,6 +41,9 @@ WRITE = Sql("""
 """)
 FRESH_S = 1.0
 """A commit that is not older shows as well as a new one that the database can be written."""
+REFUSED_S = 5.0
+"""So long after it refused to record something, and recorded nothing since, the database counts as not writable: on a
+full disk a row that takes no room may still be changed."""
 
 
 class SqlEventStore:
@@ -56,11 +59,11 @@ class SqlEventStore:
         self._transactions = Transactions(writer=self._writer, views=views, gates=self._gates, now=self._now)
         self._follower = Follower(database)
         self._committed_at = -FRESH_S
+        self._refused_at = -REFUSED_S
         self.statuses = SqlStatuses(database)
         self.standings = SqlStandings(database, self._now)
         self.folds = SqlFolds(database, circuit)
-        self.stored_log = SqlStoredLog(database)
-        self.stored_views = SqlStoredViews(database)
+        self.stored = SqlReaders(database)
         self.reports = SqlReports(database, self._now)
         self.report_rows = SqlReportRows(database, self._now)
         self.retention = SqlEndedContents(database, self._follower, self._now)
@@ -68,12 +71,12 @@ class SqlEventStore:
     def append(self, units: Sequence[Unit]) -> list[Committed | Conflict]:
         if not units:
             return []
-        return self._write(partial(self._writer.append, units=units))
+        return self._write(partial(self._writer.append, units=units), records=True)
 
     def transact(self, plan: Plan, decide: Decide) -> Transacted:
         for _ in range(TURNS_MAX):
             try:
-                return self._write(partial(self._transactions.run, plan=plan, decide=decide))
+                return self._write(partial(self._transactions.run, plan=plan, decide=decide), records=True)
             except GatesMissing as missing:
                 self._write(partial(self._gates.create, names=missing.names))
         raise StoreUnavailable("rows of gates do not stay")
@@ -122,13 +125,16 @@ class SqlEventStore:
             raise StoreUnavailable(
                 f"the database is at migration {revision}, not {tables.REVISION}: run `stagepost migrate`"
             )
+        if time.monotonic() - self._refused_at < REFUSED_S:
+            raise StoreUnavailable("it has just refused to record something")
         if time.monotonic() - self._committed_at > FRESH_S:
             self._write(lambda session: session.run(WRITE, now=self._now(session)))
 
     def close(self) -> None:
         self._database.close()
 
-    def _write(self, work: Callable[[Session], T]) -> T:
+    def _write(self, work: Callable[[Session], T], *, records: bool = False) -> T:
+        """`records`: it is a matter of events, which `check` has to know."""
         wrote = False
 
         def watched(session: Session) -> T:
@@ -137,9 +143,16 @@ class SqlEventStore:
             wrote = session.wrote
             return result
 
-        done = self._database.write(watched)
+        try:
+            done = self._database.write(watched)
+        except StoreUnavailable:
+            if records:
+                self._refused_at = time.monotonic()
+            raise
         if wrote:  # a round that found nothing to do proves nothing
             self._committed_at = time.monotonic()
+            if records:
+                self._refused_at = -REFUSED_S
         return done
 
     def _now(self, session: Session) -> datetime:

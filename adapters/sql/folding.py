@@ -1,26 +1,24 @@
 """Folding emails span by span of their ids, and comparing them with their rows.
 
-A span is walked in pages, each in a transaction that only reads. The streams lie in the log's second index one
-after the other, so nothing is remembered from one page to the next, and spans don't depend on each other.
+A span is walked in pages, each in a transaction that only reads.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 from adapters.codec import decode, decode_meta
 from adapters.sql.dialect import time_of
 from adapters.sql.engine import Database, Rows, Session, stamping
+from adapters.sql.pages import COLUMNS, Page, add_rows, read_page
 from adapters.sql.plain import AT, DATA, EVENT, META, POSITION, TYPE, VERSION, Plain
-from adapters.sql.spans import bounds, events_between, rows_between, stream_bounds
-from adapters.sql.stored import COLUMNS, EMAIL_VIEWS
 from adapters.sql.views import attempt_rows, email_row
-from application.projections.emails import EmailView, email_id_of, project, view_of
+from application.projections.emails import EmailView, project, view_of
 from application.recorded import Recorded, email_stream
-from application.stored import Row
+from application.stored import Row, Span
 
 PAGE = 4000
 """Events of one transaction."""
@@ -30,14 +28,6 @@ SPAN_EVENTS = 20_000
 
 SPANS_MAX = 4096
 STATUS, OUTCOME = COLUMNS["emails"].index("status"), COLUMNS["attempts"].index("outcome")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Emails with ids above `low`, up to `high`. None: no such bound."""
-
-    low: str | None = None
-    high: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +42,7 @@ class Wrong:
 
 @dataclass(slots=True)
 class Folded:
-    """What a span holds."""
+    """What a span holds. Of what was compared only the events are counted."""
 
     events: int = 0
     types: Counter[str] = field(default_factory=Counter)
@@ -71,14 +61,9 @@ def spans(events: int) -> list[Span]:
     return [Span(low, high) for low, high in pairwise(bounds)]
 
 
-@dataclass(slots=True)
-class Page:
-    """Histories, and rows of both views, by email id. `last`: there may be more behind this id."""
-
-    histories: dict[str, Rows]
-    emails: dict[str, Rows]
-    attempts: dict[str, Rows]
-    last: str | None
+def fold(database: Database, span: Span, *, compare: bool) -> Folded:
+    """What the span holds. `compare`: with the rows there are."""
+    return Folder(database).fold(span, compare=compare)
 
 
 class Folder:
@@ -92,31 +77,23 @@ class Folder:
     def fold(self, span: Span, *, compare: bool) -> Folded:
         """Walk the span."""
         folded = Folded()
-        low, limit = span.low, PAGE
+        low = span.low
         while True:
-            page = self._database.read(
-                lambda session: _page(session, low, span.high, limit, compare=compare)  # noqa: B023
-            )
+            page = self._database.read(lambda session: _page(session, low, span.high, compare=compare))  # noqa: B023
             self._add(folded, page, compare=compare)
             if page.last is None:
                 return folded
-            limit = PAGE if page.histories else 2 * limit  # or one stream is longer than that
             low = page.last
 
     def _add(self, folded: Folded, page: Page, *, compare: bool) -> None:
+        rows = [self._rows(email_id, events) for email_id, events in page.histories.items()]
+        folded.events += sum(map(len, page.histories.values()))
+        if compare:
+            folded.wrong += _wrong(page, rows)
+            return
         folded.types.update([event[TYPE] for events in page.histories.values() for event in events])
-        statuses: list[str] = []
-        emails, attempts = page.emails, page.attempts
-        for email_id, events in page.histories.items():
-            email, tried = self._rows(email_id, events)
-            folded.events += len(events)
-            statuses.append(email[STATUS])
-            folded.outcomes.update([one[OUTCOME] for one in tried])
-            found = emails.pop(email_id, None), attempts.pop(email_id, [])
-            if compare and found != ([email], tried):
-                folded.wrong.append(Wrong(email_id, events[-1][VERSION], email, tuple(tried)))
-        folded.statuses.update(statuses)
-        folded.wrong += [Wrong(email_id, 0, None, ()) for email_id in sorted({*emails, *attempts})]
+        folded.statuses.update([email[STATUS] for email, _ in rows])
+        folded.outcomes.update([one[OUTCOME] for _, tried in rows for one in tried])
 
     def _rows(self, email_id: str, events: Rows) -> tuple[Row, list[Row]]:
         plain = self._plain.rows(email_id, events)
@@ -126,6 +103,18 @@ class Folder:
         for event in events:
             view = project(view, _recorded(email_id, event))
         return email_row(view, self._stamp), attempt_rows(None, view, self._stamp)
+
+
+def _wrong(page: Page, rows: Sequence[tuple[Row, list[Row]]]) -> Iterator[Wrong]:
+    """The emails whose rows are not these. What is found in the page is taken out of it."""
+    emails, attempts = page.emails, page.attempts
+    nothing: Rows = []
+    for (email_id, events), (email, tried) in zip(page.histories.items(), rows, strict=True):
+        if emails.pop(email_id, nothing) != [email] or attempts.pop(email_id, nothing) != tried:
+            attempts.pop(email_id, None)
+            yield Wrong(email_id, events[-1][VERSION], email, tuple(tried))
+    for email_id in sorted({*emails, *attempts}):
+        yield Wrong(email_id, 0, None, ())
 
 
 def _recorded(email_id: str, event: Row) -> Recorded:
@@ -142,36 +131,8 @@ def _recorded(email_id: str, event: Row) -> Recorded:
     )
 
 
-def _page(session: Session, low: str | None, high: str | None, limit: int, *, compare: bool) -> Page:
-    statement = events_between(EVENT, low=low is not None, high=high is not None)
-    values: dict[str, Any] = stream_bounds(low, high)
-    events = session.plain_rows(statement, limit=limit, **values)
-    histories = {email_id_of(stream): of for stream, of in _grouped(events).items()}
-    more = len(events) == limit
-    last = high
-    if more:
-        histories.popitem()  # it may go on
-        last = next(reversed(histories), low or "")
-    page = Page(histories, {}, {}, last if more else None)
-    if compare and (histories or not more):
-        page.emails, page.attempts = (_rows_between(session, view, low, last) for view in EMAIL_VIEWS)
+def _page(session: Session, low: str | None, high: str | None, *, compare: bool) -> Page:
+    page = read_page(session, EVENT, low, high, PAGE)
+    if compare:
+        add_rows(session, page, low, high)
     return page
-
-
-def _rows_between(session: Session, view: str, low: str | None, high: str | None) -> dict[str, Rows]:
-    values: dict[str, Any] = bounds(low, high)
-    statement = rows_between(view, COLUMNS[view], low=low is not None, high=high is not None)
-    return _grouped(session.plain_rows(statement, **values))
-
-
-def _grouped(rows: Rows) -> dict[str, Rows]:
-    """Rows by their first column, which they are ordered by."""
-    found: dict[str, Rows] = {}
-    before: str | None = None
-    of: Rows = []
-    for row in rows:
-        if row[0] != before:
-            before = row[0]
-            of = found[row[0]] = []
-        of.append(row)
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -12,9 +13,11 @@ from adapters.sql.dialect import Sql, time_of
 from adapters.sql.engine import Database, Rows, Session
 from adapters.sql.follow import Follower
 from adapters.sql.plain import READABLE
+from application.invariants import GateCheck
 from application.projections.gate_fold import GateFold
 from application.recorded import CIRCUIT_PREFIX
 from application.replay import Told
+from application.stored import Finding
 from domain.circuit import CircuitEvent
 
 PAGE = 20_000
@@ -37,6 +40,8 @@ class _Started(msgspec.Struct, frozen=True, gc=False):
     route: str
     epoch: int
     probe: int | None
+    worker: str
+    token: int
 
 
 class _Ended(msgspec.Struct, frozen=True, gc=False):
@@ -52,13 +57,26 @@ _ended = msgspec.json.Decoder(_Ended).decode
 
 
 class GateFolder:
-    """Folds the gates of one database, whose circuits count in `window`."""
+    """Folds the gates of one database, whose circuits count in `window`, or where `windows` names one, in that.
 
-    def __init__(self, database: Database, window: timedelta) -> None:
+    With a `check` it is told of all starts and circuits. The first event that breaks an invariant is `problem` then,
+    the first that can't be folded `stuck`, and nothing is folded behind either. Without one, this raises an error.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        window: timedelta,
+        windows: Mapping[str, timedelta] = {},
+        check: GateCheck | None = None,
+    ) -> None:
         self._database = database
         self._follower = Follower(database)
-        self.fold = GateFold(window)
+        self._check = check
+        self.fold = GateFold(window, windows)
         self.position = 0
+        self.problem: Finding | None = None
+        self.stuck: Finding | None = None
         self.types: Counter[str] = Counter()
         # Of a class that has changed since, older data would have to be brought up to date first.
         self._current = all(schema_of(name) == 1 for name in MOVING)
@@ -80,7 +98,15 @@ class GateFolder:
         """Fold what was read."""
         self.types.update([row[3] for row in rows])
         for row in rows:
-            self._add(*row)
+            if self.problem is not None or self.stuck is not None:
+                break
+            try:
+                self._add(*row)
+            except Exception as error:
+                if self._check is None:
+                    raise
+                what = f"gates: it can't be folded ({type(error).__name__})"  # its text may quote the data
+                self.stuck = Finding(row[0], str(row[1]), what)
         self.position = until
 
     def _add(
@@ -91,12 +117,24 @@ class GateFolder:
             event = decode(name, meta, data)
             assert isinstance(event, CircuitEvent)
             provider = stream.removeprefix(CIRCUIT_PREFIX)
+            if self._check is not None:
+                self._check.circuit(provider, event)
             self.fold.circuit(position, at_us, provider=provider, version=version, event=event)
             return
         if not (self._current and meta.startswith(READABLE)):
             data = msgspec.json.encode(decode(name, meta, data)).decode()
         if name == "AttemptStarted":
             one = _started(data)
+            if self._check is not None:
+                wrong = self._check.started(
+                    provider=one.provider,
+                    epoch=one.epoch,
+                    probe=one.probe,
+                    worker=one.worker,
+                    token=one.token,
+                )
+                for invariant, what in wrong[:1]:
+                    self.problem = Finding(position, stream, f"{invariant}: {what}")
             self.fold.started(
                 position, at_us, provider=one.provider, route=one.route, epoch=one.epoch, probe=one.probe
             )

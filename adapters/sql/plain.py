@@ -31,6 +31,7 @@ FEEDBACK = frozenset(
 """What may follow without changing anything: it proves an acceptance that is known."""
 
 READ = ("Requested", "ProviderSwitched", "AttemptStarted", "AttemptFailed", "Sent", *FEEDBACK)
+SENT = Status.SENT.value  # an enumeration takes its time to say it
 READABLE = '{"schema":1,'
 """How the meta of an event begins whose data is as it was when this was written."""
 
@@ -124,7 +125,7 @@ class Plain:
             requested.key,
             requested.tenant,
             requested.route,
-            Status.SENT.value,
+            SENT,
             attempts[-1][2],
             requested.priority,
             None,
@@ -196,14 +197,18 @@ def _only_proves(following: Iterator[Row], attempts: int, recipients: int) -> bo
         if event[TYPE] not in FEEDBACK:
             return False
         told = _feedback(event[DATA])
-        if not 1 <= told.attempt <= attempts or not 0 <= told.recipient < recipients:
-            return False
+        if told.attempt != attempts or not 0 <= told.recipient < recipients:
+            return False  # of an earlier one it would be news
     return True
 
 
 def _correlation_id(events: Sequence[Row]) -> str:
     """The first there is."""
-    return next((found for event in events if (found := decode_meta(event[META])[0])), "")
+    for event in events:
+        found = decode_meta(event[META])[0]
+        if found:
+            return found
+    return ""
 
 
 @lru_cache(maxsize=64)

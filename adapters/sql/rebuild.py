@@ -17,14 +17,14 @@ from adapters.sql import gates, log, tables
 from adapters.sql.dialect import Insert, Sql
 from adapters.sql.engine import Database, Rows, Session
 from adapters.sql.fold_pool import folded
-from adapters.sql.folding import Folder, Span, Wrong
+from adapters.sql.folding import Folder, Wrong
 from adapters.sql.gate_folding import GateFolder
 from adapters.sql.views import ATTEMPTS, EMAILS, LOCK
 from application.ports import StoreUnavailable
 from application.projections.gates import Gate
 from application.recorded import email_stream
 from application.replay import Counted, Mended, Told
-from application.stored import Row
+from application.stored import Row, Span
 from domain.circuit import CircuitPolicy
 
 MENDED_TOGETHER = 200

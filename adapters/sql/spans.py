@@ -6,10 +6,15 @@ from functools import lru_cache
 
 from adapters.sql import tables
 from adapters.sql.dialect import Sql
-from application.recorded import EMAIL_PREFIX, email_stream
+from application.recorded import CIRCUIT_PREFIX, EMAIL_PREFIX, email_stream
 
-STREAMS_END = EMAIL_PREFIX[:-1] + chr(ord(EMAIL_PREFIX[-1]) + 1)
-"""The first name behind those of all emails' streams."""
+
+def _behind(prefix: str) -> str:
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
+STREAMS_END, CIRCUITS_END = _behind(EMAIL_PREFIX), _behind(CIRCUIT_PREFIX)
+"""The first names behind those of all emails' streams, and of all circuits'."""
 
 
 @lru_cache

@@ -7,7 +7,7 @@ import re
 from cyclopts import App
 
 from application.settings import Settings
-from entrypoints.bootstrap import make_provider
+from entrypoints.bootstrap_providers import make_provider
 from entrypoints.cli.options import AsJson, ConfigFile
 from entrypoints.cli.output import print_json, print_pairs
 from entrypoints.config import Config, load_config

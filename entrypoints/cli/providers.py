@@ -78,7 +78,7 @@ def _act(config: Config, name: str, action: str, as_json: bool) -> None:
 
 async def _check(config: Config, name: str) -> tuple[bool, str]:
     from application.provider_port import ProviderUnfit
-    from entrypoints.bootstrap import make_provider
+    from entrypoints.bootstrap_providers import make_provider
 
     provider = make_provider(config, name)
     try:

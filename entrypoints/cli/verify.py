@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from application.verify import Verdict, Verifier
+from application.verify import Verdict
+from application.verify import verify as verify_log
 from entrypoints import shapes
 from entrypoints.bootstrap import open_log
 from entrypoints.cli.database import database_errors
@@ -19,8 +20,7 @@ def verify(*, config: ConfigFile = None, as_json: AsJson = False) -> int:
         opened = open_log(loaded)
         try:
             with progress() as told:
-                verifier = Verifier(log=opened.log, views=opened.views, forms=canonical_again, told=told)
-                verdict = verifier.verify()
+                verdict = verify_log(opened.stored, forms=canonical_again, told=told)
         finally:
             opened.close()
     if as_json:

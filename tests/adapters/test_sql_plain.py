@@ -14,6 +14,7 @@ from adapters.codec import encode, encode_meta
 from adapters.sql.dialect import Kind, stamp
 from adapters.sql.plain import Plain, text_time
 from adapters.sql.views import attempt_rows, email_row
+from application.invariants import LogCheck
 from application.projections.emails import folded
 from application.recorded import Recorded, email_stream
 from application.stored import Row
@@ -155,11 +156,23 @@ def emails(draw: st.DrawFn) -> list[EmailEvent]:
 
 @given(st.sampled_from(KINDS), emails())
 def test_whatever_is_made_is_what_the_projection_gives(kind: Kind, events: list[EmailEvent]) -> None:
-    """Or nothing is made, and it is left to the projection."""
+    """Or nothing is made, and it is left to the projection. What is made breaks no invariant."""
     recorded = history(events)
     made = Plain(kind).rows(EMAIL_ID, stored(kind, recorded))
 
     assert made in (None, expected(kind, recorded))
+    assert made is None or [] == list(LogCheck().check(recorded))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_news_of_an_earlier_attempt_is_left_to_the_projection(kind: Kind) -> None:
+    """It failed, and was delivered all the same: two copies, of which nobody took the risk."""
+    told = Delivered(attempt=1, recipient=0, observed_at=T0)
+    story: list[EmailEvent] = [requested(), started(1), failed(1), started(2, "smtp"), sent(2, "smtp"), told]
+    recorded = history(story)
+
+    assert ["I3"] == [one.invariant for one in LogCheck().check(recorded)]
+    assert None is Plain(kind).rows(EMAIL_ID, stored(kind, recorded))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import multiprocessing
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
 
 from adapters.sql import SqlEventStore, open_store, rebuild, tables
 from adapters.sql.dialect import Sql
 from adapters.sql.engine import Database, Session
-from adapters.sql.fold_pool import folded
-from adapters.sql.folding import Folder, Span, Wrong, spans
+from adapters.sql.fold_pool import folded, worked
+from adapters.sql.folding import Folder, Wrong, spans
 from adapters.sql.rebuild import SqlFolds
-from application.ports import Locked, Plan
+from application.ports import Locked, Plan, StoreUnavailable
 from application.recorded import Event, Unit, email_stream
 from application.replay import Mended
+from application.stored import Span
 from domain.circuit import CircuitPolicy
 from tests.contract.event_store.database import execute
 from tests.contract.event_store.given import an_id, append, request, sent, started, unit
@@ -142,6 +145,22 @@ def test_processes_find_what_one_finds(month: str) -> None:
 
     assert alone == together
     assert len(alone[0].wrong) > 100
+
+
+@pytest.mark.parametrize("month", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "error", [sqlite3.OperationalError("disk I/O error"), psycopg.OperationalError("gone")]
+)
+def test_what_a_driver_says_is_that_the_database_does_not_answer(month: str, error: Exception) -> None:
+    """Many rows are read past SQLAlchemy, which would have said so."""
+
+    def fails(database: Database) -> None:
+        raise error
+
+    database = Database(month, read_only=True)
+    with pytest.raises(StoreUnavailable, match=str(error)):
+        list(worked(database, [fails], 0))
+    database.close()
 
 
 def test_spans_leave_nothing_out() -> None:

@@ -16,11 +16,13 @@ from sqlalchemy.types import BigInteger
 from adapters.sql import open_store, tables
 from adapters.sql.dialect import stamp, time_of
 from adapters.sql.engine import Database
-from adapters.sql.stored import SqlStoredLog, SqlStoredViews
+from adapters.sql.stored import SqlReaders, SqlStoredLog
 from application.ports import Locked, Plan
-from application.recorded import Unit, email_stream
-from application.verify import Finding, Verdict, Verifier
-from domain.circuit import CircuitPolicy
+from application.projections.emails import email_id_of
+from application.recorded import Event, Unit, circuit_stream, email_stream
+from application.stored import Finding, Span, Stored
+from application.verify import Verdict, verify
+from domain.circuit import CircuitPolicy, ProviderPaused
 from entrypoints.http.canonical import canonical_again
 from tests.contract.event_store.database import execute
 from tests.contract.event_store.given import T0, an_id, append, request, sent, started, unit
@@ -35,12 +37,8 @@ def verdict(url: str) -> Verdict:
     """What `verify` says of the database."""
     database = Database(url, read_only=True)
     try:
-        return Verifier(
-            log=SqlStoredLog(database),
-            views=SqlStoredViews(database),
-            forms=canonical_again,
-            told=lambda label, done, whole: None,
-        ).verify()
+        readers = SqlReaders(database, workers=0)
+        return verify(readers, forms=canonical_again, told=lambda label, done, whole: None)
     finally:
         database.close()
 
@@ -147,6 +145,79 @@ def test_a_time_written_in_another_way_is_found(month: str) -> None:
     assert Finding(5, stream, "its at is not as any store writes it") == found(month)
 
 
+def test_an_event_where_none_can_be_is_found(month: str) -> None:
+    """In front of the first position, or in a stream that nobody would ever look at."""
+    as_somebody_with_a_client(month)
+    log = rows(month, tables.events)
+    end = log[-1]["position"]
+
+    def stray(**columns: Any) -> Finding:
+        row = {**log[0], "event_id": an_id(), "version": 900, "position": end + 1, **columns}
+        insert(month, tables.events, row)
+        bad = found(month)
+        delete(month, tables.events, row)
+        return bad
+
+    in_front = stray(position=-3, stream=email_stream("new"))
+    assert Finding(-3, email_stream("new"), "I9: version 900 follows 0") == in_front
+    for stream in ("a", "circuit", "d", "emai", "emails-x", "email.x"):
+        bad = stray(stream=stream)
+
+        assert Finding(end + 1, stream, "there are no streams of such a name") == bad
+
+
+@pytest.mark.parametrize("month", ["sqlite"], indirect=True)
+def test_positions_rise_by_one_where_one_writer_counts_them(month: str) -> None:
+    """Whatever was moved behind the end left a gap."""
+    as_somebody_with_a_client(month)
+    log = rows(month, tables.events)
+    opened = next(row for row in log if row["type"] == "CircuitOpened")
+    last = max(row["position"] for row in log if row["stream"] == opened["stream"])
+    moved = next(row for row in log if row["position"] == last)
+    following = next(row["stream"] for row in log if row["position"] == last + 1)
+
+    with changed(month, tables.events, moved, {**moved, "position": log[-1]["position"] + 1}):
+        bad = found(month)
+
+    what = f"it stands behind position {last - 1}, and there are no gaps here"
+    assert Finding(last + 1, following, what) == bad
+
+
+def test_a_start_that_a_pause_should_have_stopped_is_found(month: str) -> None:
+    """No stream shows it by itself, and all hashes are right."""
+    store = open_store(month)
+    email_id = an_id()
+    store.append([request(email_id)])
+    steps: tuple[tuple[str, int, Event], ...] = (
+        (circuit_stream("nobody"), 0, ProviderPaused(by="x")),
+        (email_stream(email_id), 1, started(provider="nobody")),
+    )
+    for stream, version, event in steps:
+        store.transact(
+            Plan(emails=(email_id,)),
+            lambda locked: [unit(append(stream, version, event), at=locked.now)],  # noqa: B023
+        )
+    position = store.end()
+    store.close()
+
+    what = "I7: a start at nobody, which is paused"
+    assert Finding(position, email_stream(email_id), what) == found(month)
+
+
+def test_processes_find_what_one_finds(month: str) -> None:
+    """The same verdict, whoever reads which piece."""
+    execute(month, "UPDATE emails SET attempts = 77 WHERE status = 'sent'")
+    database = Database(month, read_only=True)
+    alone, together = (
+        verify(SqlReaders(database, workers=n), forms=canonical_again, told=lambda *_: None) for n in (0, 1)
+    )
+    database.close()
+
+    assert alone == together
+    assert alone.first_bad is not None
+    assert "emails: a row differs from its events in attempts" == alone.first_bad.what
+
+
 def test_an_event_that_is_gone_is_found_by_the_next_of_its_stream(month: str) -> None:
     """The last of a stream is missed by its view."""
     as_somebody_with_a_client(month)
@@ -162,6 +233,14 @@ def test_an_event_that_is_gone_is_found_by_the_next_of_its_stream(month: str) ->
     assert found(month) is not None
 
 
+def history(store: SqlStoredLog, stream: str) -> list[Stored]:
+    """The events of an email."""
+    email_id = email_id_of(stream)
+    found = store.emails(Span(high=email_id), None, 1_000_000)
+    (events,) = (one.history for one in found.emails if one.email_id == email_id)
+    return [one for one in events if isinstance(one, Stored)]
+
+
 def test_an_event_that_somebody_forged_is_found(month: str) -> None:
     """With a hash that fits, at the end of a stream: its view does not know it."""
     as_somebody_with_a_client(month)
@@ -169,21 +248,21 @@ def test_an_event_that_somebody_forged_is_found(month: str) -> None:
     last = next(row for row in log if row["type"] == "Sent" and row["version"] == 3)
     database = Database(month)
     store = SqlStoredLog(database)
-    (*_, head) = store.history(last["stream"], 100)
+    (*_, head) = history(store, last["stream"])
     forged = {
         **last,
         "position": log[-1]["position"] + 1,
         "event_id": an_id(),
-        "version": head.version + 1,  # type: ignore[union-attr]
+        "version": head.version + 1,
         "type": "Opened",
         "data": '{"attempt":1,"recipient":0,"observed_at":"2026-03-01T00:00:00Z"}',
     }
     insert(month, tables.events, forged)
-    (*_, new) = store.history(last["stream"], 101)
+    (*_, new) = history(store, last["stream"])
     execute(
         month,
         "UPDATE events SET hash = ? WHERE position = ?",
-        store.digest(head.hash, new),  # type: ignore[union-attr, arg-type]
+        store.digest(head.hash, new),
         forged["position"],
     )
     database.close()

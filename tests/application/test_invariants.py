@@ -81,7 +81,13 @@ HELD_GOOD: dict[str, list[tuple[str, Event]]] = {
         sent(2, "smtp"),
         late(1, accepted=(0,)),
     ),
-    "the same key twice": email(started(1), uncertain(1), started(2), sent(2), late(1, accepted=(0,))),
+    "the same key twice, where it is honoured": email(
+        started(1, key_until=at(60)),
+        uncertain(1),
+        started(2, key_until=at(60)),
+        sent(2),
+        late(1, accepted=(0,)),
+    ),
     "parts at two providers": email(
         started(1, recipients=(0, 1)),
         partly_sent(1, accepted=(0,), deferred=(1,)),
@@ -108,6 +114,10 @@ BROKEN: dict[str, tuple[str, list[tuple[str, Event]]]] = {
     "two copies in silence": (
         "I3",
         email(started(1), failed(1), started(2, "smtp"), sent(2, "smtp"), late(1, accepted=(0,))),
+    ),
+    "two copies at a provider that honours no keys": (
+        "I3",
+        email(started(1), uncertain(1), started(2), sent(2), late(1, accepted=(0,))),
     ),
     "a risk declared too late": (
         "I3",

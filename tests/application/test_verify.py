@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from application import verify
 from application.identity import email_id_of, salted
-from application.projections.emails import EmailView
-from application.projections.gates import Gate, counting_in, project, touched_by
-from application.recorded import Event, Recorded, StoredContent, circuit_stream, email_stream
-from application.stored import BlobRow, ContentRow, EmailRows, Emails, GateRow, Row, Stored, Unreadable
-from application.verify import Finding, Verdict, Verifier, rows_problem
-from domain.circuit import CircuitHalfOpened, CircuitOpened, CircuitPolicy, ProviderPaused
+from application.invariants import GateCheck
+from application.projections.gates import Gate, counting_in
+from application.recorded import StoredContent, circuit_stream, email_stream
+from application.stored import BlobRow, ContentRow, Finding, Stored
+from application.verify import Verdict, verify
+from application.verify_streams import rows_problem
+from domain.circuit import CircuitPolicy, ProviderPaused
 from domain.content import Address, Content
-from domain.email.events import Delivered, Requested
+from domain.email.events import Requested
 from domain.rate_limit import Window
-from tests.domain.build import T0, failed, requested, sent, started
+from tests.application.stored_log import Alone, Log, Views
+from tests.domain.build import failed, requested, sent, started
 
 KEY = "order-4711"
 ID = email_id_of("", KEY)
@@ -40,141 +41,15 @@ CONTENT = StoredContent(
 )
 
 
-def digest(previous: bytes | None, event: Stored) -> bytes:
-    """A chain that is quickly read."""
-    said = f"{event.stream}/{event.version}/{event.type}/{event.data}".encode()
-    return hashlib.sha256((previous or b"") + said).digest()
-
-
-@dataclass
-class Log:
-    """A `StoredLog` in memory. `events` are what its rows say when they are read."""
-
-    rows: list[Stored | Unreadable] = field(default_factory=list)
-    events: dict[str, Event] = field(default_factory=dict)
-    contiguous: bool = True
-    histories_read: int = 0
-
-    def add(self, stream: str, event: Event) -> Stored:
-        """Record one more event, as a store would."""
-        before = [one for one in self.rows if isinstance(one, Stored) and one.stream == stream]
-        position = len(self.rows) + 1
-        row = Stored(
-            position,
-            f"id-{position}",
-            stream,
-            len(before) + 1,
-            type(event).__name__,
-            T0,
-            "",
-            f"{position}",
-            b"",
-        )
-        row = replace(row, hash=digest(before[-1].hash if before else None, row))
-        self.rows.append(row)
-        self.events[row.event_id] = event
-        return row
-
-    def end(self) -> int:
-        return self.rows[-1].position if self.rows else 0
-
-    def page(self, after: int, limit: int) -> Sequence[Stored | Unreadable]:
-        low = after or -100
-        return [one for one in self.rows if one.position > low][:limit]
-
-    def history(self, stream: str, below: int) -> Sequence[Stored | Unreadable]:
-        self.histories_read += 1
-        return [
-            one
-            for one in self.rows
-            if isinstance(one, Stored) and one.stream == stream and one.version < below
-        ]
-
-    def digest(self, previous: bytes | None, event: Stored) -> bytes:
-        return digest(previous, event)
-
-    def recorded(self, event: Stored) -> Recorded:
-        if event.event_id not in self.events:
-            raise ValueError("its type is not known here")
-        return Recorded(
-            position=event.position,
-            event_id=event.event_id,
-            stream=event.stream,
-            version=event.version,
-            at=event.at,
-            event=self.events[event.event_id],
-        )
-
-
-@dataclass
-class Views:
-    """`StoredViews` that are folded from the log, but for what a test has changed."""
-
-    log: Log
-    contents: dict[str, ContentRow] = field(default_factory=dict)
-    apart: dict[str, ContentRow | None] = field(default_factory=dict)
-    superfluous: tuple[str, ...] = ()
-    lacking: tuple[str, ...] = ()
-    changed_gates: Mapping[str, Gate | None] = field(default_factory=dict)
-    blob_rows: tuple[BlobRow, ...] = ()
-    policy: CircuitPolicy = field(default_factory=CircuitPolicy)
-    columns: Mapping[str, Sequence[str]] = field(
-        default_factory=lambda: {"emails": ("email_id", "version"), "gates": ("name", "position")}
-    )
-
-    def emails(self, after: str | None, limit: int) -> Emails:
-        histories: dict[str, list[Stored]] = {}
-        for one in self.log.rows:
-            if isinstance(one, Stored) and one.stream.startswith("email-"):
-                histories.setdefault(one.stream.removeprefix("email-"), []).append(one)
-        found = [
-            EmailRows(
-                email_id=email_id,
-                history=tuple(history),
-                rows={"emails": [] if email_id in self.lacking else [(email_id, len(history))]},
-                content=self.contents.get(email_id),
-                apart=email_id in self.apart,
-            )
-            for email_id, history in histories.items()
-        ]
-        found += [EmailRows(email_id=one, rows={"emails": [(one, 1)]}) for one in self.superfluous]
-        found += [
-            EmailRows(email_id=one, content=row) for one, row in self.contents.items() if one not in histories
-        ]
-        left = sorted((one for one in found if one.email_id > (after or "")), key=lambda one: one.email_id)
-        return Emails(left[:1], left[0].email_id if len(left) > 1 else None)
-
-    def email_rows(self, view: EmailView) -> Mapping[str, Sequence[Row]]:
-        return {"emails": [(view.email_id, view.version)]}
-
-    def gates(self, after: int) -> tuple[Sequence[Stored | Unreadable], Sequence[GateRow]]:
-        gates: dict[str, Gate] = {}
-        for one in self.log.rows:
-            if isinstance(one, Stored) and one.event_id in self.log.events:
-                recorded = self.log.recorded(one)
-                for name in touched_by(recorded):
-                    gate = counting_in(gates.get(name) or Gate(name=name), self.policy)
-                    gates[name] = project(gate, recorded)
-        found = {**gates, **self.changed_gates}
-        rows = [
-            GateRow(name, self.gate_row(gate or gates[name]), gate) for name, gate in sorted(found.items())
-        ]
-        return self.log.page(after, 1000), rows
-
-    def gate_row(self, gate: Gate) -> Row:
-        return (gate.name, gate.position)
-
-    def content(self, email_id: str) -> ContentRow | None:
-        return self.apart[email_id]
-
-    def blobs(self, after: str | None) -> Sequence[BlobRow]:
-        return [one for one in self.blob_rows if one.digest > (after or "")][:1]
-
-
 def content(**changes: object) -> ContentRow:
     """What the content store has of the email."""
     row = ContentRow(key=KEY, blobs=0, digests=(), named=(), stored=CONTENT)
     return replace(row, **changes)  # type: ignore[arg-type]
+
+
+def form(requested: Requested, stored: StoredContent) -> bytes | None:
+    """What was asked for."""
+    return FORM
 
 
 def told(label: str, done: int, whole: int | None) -> None:
@@ -183,7 +58,7 @@ def told(label: str, done: int, whole: int | None) -> None:
 
 def verdict(log: Log, views: Views | None = None) -> Verdict:
     """What is said of them."""
-    return Verifier(log=log, views=views or Views(log), forms=lambda *_: FORM, told=told).verify()
+    return verify(Alone(views or Views(log)), forms=form, told=told)
 
 
 def bad(log: Log, views: Views | None = None) -> Finding:
@@ -217,39 +92,20 @@ def test_an_empty_log_is_fine() -> None:
 
 def test_a_row_that_no_store_wrote_is_found(log: Log) -> None:
     """Before anything of it is believed."""
-    log.rows[1] = Unreadable(2, EMAIL, "its data is not as any store writes it")
+    log.rows[1] = Finding(2, EMAIL, "its data is not as any store writes it")
 
     assert Finding(2, EMAIL, "its data is not as any store writes it") == bad(log)
 
 
-def test_positions_rise_by_one_where_one_writer_counts_them(log: Log) -> None:
-    """Elsewhere a transaction that was rolled back leaves a gap."""
-    moved = [replace(one, position=one.position + (1 if one.position > 3 else 0)) for one in log.rows]
-    log.rows = moved
+def test_an_event_where_none_can_be_is_found(log: Log) -> None:
+    """Whichever kind of place it is: the first by position."""
+    stray = tuple(Finding(position, "mail-x", "no such stream") for position in (7, 2, 4))
 
-    assert Finding(5, SES, "it stands behind position 3, and there are no gaps here") == bad(log)
-    log.contiguous = False
-    assert verdict(log).first_bad is None
-
-
-def test_no_position_lies_before_the_first(log: Log) -> None:
-    """One that was moved there is read first."""
-    log.contiguous = False
-    log.rows = [replace(log.rows[2], position=-3), *log.rows[:2], *log.rows[3:]]
-
-    assert Finding(-3, OTHER, "its position is none that is ever given") == bad(log)
-
-
-def test_streams_are_of_emails_or_circuits(log: Log) -> None:
-    """Nobody would ever look at another."""
-    row = log.add("mail-x", requested())
-
-    assert Finding(row.position, "mail-x", "there are no streams of such a name") == bad(log)
+    assert Finding(2, "mail-x", "no such stream") == bad(log, Views(log, strangers=stray))
 
 
 def test_versions_follow_each_other(log: Log) -> None:
     """One that is missing is missed by the next of its stream, whatever stands between."""
-    log.contiguous = False
     del log.rows[1]
 
     assert Finding(5, EMAIL, "I9: version 3 follows 1") == bad(log)
@@ -259,49 +115,94 @@ def test_a_hash_that_is_not_its_rows_is_found(log: Log) -> None:
     """At the first event that was changed."""
     row = log.rows[1]
     assert isinstance(row, Stored)
-    log.rows[1] = replace(row, data="another")
+    log.rows[1] = row._replace(data="another")
 
     assert 2 == bad(log).position
     assert "hash" in bad(log).what
 
 
 def test_an_event_that_cannot_be_read_is_found(log: Log) -> None:
-    """Although its hash is right."""
-    del log.events["id-3"]
+    """Although its hash is right, and its email's rows need no fold."""
+    del log.events["id-5"]
+    expected = Finding(5, EMAIL, "its type is not known here")
 
-    assert Finding(3, OTHER, "its type is not known here") == bad(log)
+    assert expected == bad(log)
+    assert expected == bad(log, Views(log, plain=True))
+
+
+def test_a_version_that_was_changed_is_found_where_it_was(log: Log) -> None:
+    """Sorted by versions, it would be the next one that shows."""
+    row = log.rows[0]
+    assert isinstance(row, Stored)
+    log.rows = [*log.rows[1:], row._replace(version=7)]
+
+    assert Finding(1, EMAIL, "I9: version 7 follows 0") == bad(log)
+
+
+def test_positions_rise_with_versions(log: Log) -> None:
+    """Of two events of one stream the first comes first."""
+    first, second = log.rows[0], log.rows[1]
+    assert isinstance(first, Stored)
+    assert isinstance(second, Stored)
+    log.rows[:2] = first._replace(position=2), second._replace(position=1)
+
+    assert Finding(1, EMAIL, "I9: version 2 follows 0") == bad(log)
+
+
+def test_a_circuits_stream_is_read_like_an_emails(log: Log) -> None:
+    """Versions, hashes, and whether it can be read."""
+    row = log.rows[3]
+    assert isinstance(row, Stored)
+    log.rows[3] = row._replace(data="another")
+    assert "hash" in bad(log).what
+    log.rows[3] = row._replace(version=2)
+    assert "I9" in bad(log).what
+    log.rows[3] = row
+    del log.events[row.event_id]
+
+    assert Finding(4, SES, "its type is not known here") == bad(log)
 
 
 def test_an_invariant_that_is_broken_is_named(log: Log) -> None:
     """The log may be as it was recorded, and still not be right."""
-    log.add(OTHER, started(1))
-
-    assert Finding(6, OTHER, "I7: a start at ses, which is paused") == bad(log)
-
-
-def test_how_many_probes_there_may_be_is_not_in_the_log() -> None:
-    """The configuration of that time decided, and it may have been another than today's."""
-    log = Log()
-    log.add(SES, CircuitOpened(epoch=1, reason="x", failures=1, calls=1, until=T0))
-    log.add(SES, CircuitHalfOpened(epoch=1))
-    for number in range(1, 9):
-        log.add(email_stream(str(number)), requested())
-        log.add(email_stream(str(number)), started(1, epoch=1, probe=number))
-
-    assert verdict(log).first_bad is None
-
-
-def test_what_was_let_go_of_is_read_again(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hashes and stories of few streams are remembered; the verdict is the same, for good and for ill."""
-    monkeypatch.setattr(verify, "STREAMS_MAX", 1)
-    monkeypatch.setattr(verify, "PAGE", 1)
-    monkeypatch.setattr(verify, "REST_MAX", 0)
-    log.add(EMAIL, Delivered(attempt=1, recipient=0, observed_at=T0))
-
-    assert verdict(log).first_bad is None
-    assert 0 < log.histories_read
     log.add(EMAIL, started(2))
-    assert Finding(7, EMAIL, "I11: AttemptStarted after an end") == bad(log)
+
+    assert Finding(6, EMAIL, "I11: AttemptStarted after an end") == bad(log)
+
+
+def test_what_no_stream_shows_is_found_with_the_gates(log: Log) -> None:
+    """Behind it they can't be what the log gives: that follows from it."""
+    wrong = Finding(5, OTHER, "I7: a start at ses, which is paused")
+    views = Views(log, problem=wrong, changed_gates={"provider/ses": None})
+
+    assert wrong == bad(log, views)
+
+
+def test_where_gates_cannot_be_folded_it_is_the_stream_that_says_why(log: Log) -> None:
+    """Only if that has nothing to say, it is the gates."""
+    stuck = Finding(2, EMAIL, "gates: it can't be folded (ValueError)")
+    views = Views(log, stuck=stuck, changed_gates={"provider/ses": None})
+    assert stuck == bad(log, views)
+    del log.events["id-5"]
+
+    assert Finding(5, EMAIL, "its type is not known here") == bad(log, views)
+
+
+def test_the_first_thing_wrong_is_told(log: Log) -> None:
+    """In whatever order it is found: of the log before any view, by position; and every event is counted."""
+    row = log.rows[4]
+    assert isinstance(row, Stored)
+    log.rows[4] = row._replace(data="another")
+    views = Views(log, lacking=("other",), strangers=(Finding(9, "x", "stray"),))
+    orders: tuple[Callable[[list[Any]], list[Any]], ...] = (list, lambda pieces: pieces[::-1])
+    said = [verify(Alone(views, order), forms=form, told=told) for order in orders]
+
+    assert said[0] == said[1]
+    assert said[0].first_bad is not None
+    assert (5, 5) == (said[0].events, said[0].first_bad.position)
+    log.rows[4] = row
+    assert Finding(9, "x", "stray") == bad(log, views)
+    assert Finding(3, OTHER, "emails: a row is missing") == bad(log, replace(views, strangers=()))
 
 
 def test_rows_are_missing_or_too_many(log: Log) -> None:
@@ -322,7 +223,7 @@ def test_a_row_that_differs_says_where_and_not_how() -> None:
 
 
 def _gate(log: Log, name: str) -> Gate:
-    gate = next(one.gate for one in Views(log).gates(0)[1] if one.name == name)
+    gate = next(one.gate for one in Views(log).gates(GateCheck(1)).rows if one.name == name)
     assert gate is not None
     return gate
 
@@ -421,7 +322,7 @@ def test_a_content_without_a_form_is_not_proven(log: Log) -> None:
     """It may be right: nobody can tell."""
     stored = replace(CONTENT, marks=None)
     views = Views(log, contents={ID: content(stored=stored)})
-    found = Verifier(log=log, views=views, forms=lambda *_: None, told=told).verify()
+    found = verify(Alone(views), forms=lambda *_: None, told=told)
 
     assert (0, 1, None) == (found.proven, found.unproven, found.first_bad)
 
@@ -433,7 +334,7 @@ def test_marks_that_nobody_made_are_found(log: Log) -> None:
         raise ValueError
 
     views = Views(log, contents={ID: content()})
-    found = Verifier(log=log, views=views, forms=forms, told=told).verify().first_bad
+    found = verify(Alone(views), forms=forms, told=told).first_bad
 
     assert Finding(1, EMAIL, "contents: its marks can't be read") == found
 

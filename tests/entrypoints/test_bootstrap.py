@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.bootstrap import make_provider
+from entrypoints.bootstrap_providers import make_provider
 from entrypoints.config import load_config
 from entrypoints.config_schema import PROVIDERS
 

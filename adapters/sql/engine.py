@@ -112,8 +112,6 @@ class Session:
             raise self._told(error) from error
         return rows
 
-    plain_rows = rows
-
     def value(self, statement: Sql, **values: Any) -> Any:
         """The first column of the first row; None: there is no row."""
         rows = self.rows(statement, **values)

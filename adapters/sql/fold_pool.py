@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -13,8 +12,6 @@ from functools import partial
 from itertools import islice
 from multiprocessing import connection, get_context, parent_process
 from typing import TypeVar
-
-import psycopg
 
 from adapters.sql.dialect import Sql
 from adapters.sql.engine import Database, Session
@@ -63,7 +60,7 @@ def worked(database: Database, jobs: Iterable[Job[T]], workers: int) -> Iterator
     """
     if workers == 0:
         for job in jobs:
-            yield _done(job, database)
+            yield job(database)
         return
     url = database.url.render_as_string(hide_password=False)
     pool = ProcessPoolExecutor(
@@ -120,12 +117,4 @@ def _end_with_parent() -> None:
 
 
 def _work(job: Job[T]) -> T:
-    return _done(job, _database)
-
-
-def _done(job: Job[T], database: Database) -> T:
-    """What it gives. What the drivers say where rows are read past SQLAlchemy is put as the port has it."""
-    try:
-        return job(database)
-    except (sqlite3.Error, psycopg.Error) as error:
-        raise StoreUnavailable(str(error).partition("\n")[0]) from error
+    return job(_database)

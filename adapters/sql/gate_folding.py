@@ -92,7 +92,7 @@ class GateFolder:
 
     def read(self, session: Session, until: int) -> Rows:
         """The next events that move gates, up to a position that nothing comes in front of any more."""
-        return session.plain_rows(EVENTS, after=self.position, until=until)
+        return session.rows(EVENTS, after=self.position, until=until)
 
     def add(self, rows: Rows, until: int) -> None:
         """Fold what was read."""

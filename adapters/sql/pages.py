@@ -37,7 +37,7 @@ def read_page(session: Session, columns: str, low: str | None, high: str | None,
     statement = events_between(columns, low=low is not None, high=high is not None)
     values: dict[str, Any] = stream_bounds(low, high)
     while True:
-        events = session.plain_rows(statement, limit=limit, **values)
+        events = session.rows(statement, limit=limit, **values)
         histories = {email_id_of(stream): of for stream, of in grouped(events).items()}
         if len(events) < limit:
             return Page(histories, {}, {}, None)
@@ -70,7 +70,7 @@ def between(
         table, tuple(columns), low=low is not None, high=high is not None, limited=most is not None
     )
     values: dict[str, Any] = bounds(low, high)
-    return session.plain_rows(statement, **values, **({} if most is None else {"limit": most}))
+    return session.rows(statement, **values, **({} if most is None else {"limit": most}))
 
 
 def grouped(rows: Rows) -> dict[str, Rows]:

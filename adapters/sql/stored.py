@@ -152,7 +152,7 @@ class SqlStoredLog:
     def _of_circuits(self) -> Iterator[Row]:
         stream, version = CIRCUIT_PREFIX, 0
         while rows := self._database.read(
-            lambda session: session.plain_rows(CIRCUITS, stream=stream, version=version, limit=PAGE)  # noqa: B023
+            lambda session: session.rows(CIRCUITS, stream=stream, version=version, limit=PAGE)  # noqa: B023
         ):
             yield from rows
             stream, version = rows[-1][STREAM], rows[-1][VERSION]
@@ -305,7 +305,7 @@ def _emails(session: Session, low: str | None, high: str | None, limit: int) -> 
 
 
 def _gate_rows(session: Session) -> list[GateRow]:
-    rows = session.plain_rows(rows_between("gates", COLUMNS["gates"], low=False, high=False))
+    rows = session.rows(rows_between("gates", COLUMNS["gates"], low=False, high=False))
     return [GateRow(row[0], row, _gate(row)) for row in rows]
 
 
@@ -319,8 +319,8 @@ def _gate(row: Row) -> Gate | None:
 
 def _content(session: Session, email_id: str) -> ContentRow | None:
     """A content with its attachments. References without one count as one that can't be read."""
-    digests = tuple(row[0] for row in session.plain_rows(DIGESTS, email_id=email_id))
-    rows = session.plain_rows(CONTENT, email_id=email_id)
+    digests = tuple(row[0] for row in session.rows(DIGESTS, email_id=email_id))
+    rows = session.rows(CONTENT, email_id=email_id)
     if not rows:
         return ContentRow("", 0, digests) if digests else None
     blobs = session.rows(content_store.BLOBS, email_ids=[email_id]) if digests else []

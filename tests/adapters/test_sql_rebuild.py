@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import multiprocessing
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import psycopg
 import pytest
 
 from adapters.sql import SqlEventStore, open_store, rebuild, tables
 from adapters.sql.dialect import Sql
 from adapters.sql.engine import Database, Session
-from adapters.sql.fold_pool import folded, worked
+from adapters.sql.fold_pool import folded
 from adapters.sql.folding import Folder, Wrong, spans
 from adapters.sql.rebuild import SqlFolds
-from application.ports import Locked, Plan, StoreUnavailable
+from application.ports import Locked, Plan
 from application.recorded import Event, Unit, email_stream
 from application.replay import Mended
 from application.stored import Span
@@ -147,22 +145,6 @@ def test_processes_find_what_one_finds(month: str) -> None:
     assert len(alone[0].wrong) > 100
 
 
-@pytest.mark.parametrize("month", ["sqlite"], indirect=True)
-@pytest.mark.parametrize(
-    "error", [sqlite3.OperationalError("disk I/O error"), psycopg.OperationalError("gone")]
-)
-def test_what_a_driver_says_is_that_the_database_does_not_answer(month: str, error: Exception) -> None:
-    """Many rows are read past SQLAlchemy, which would have said so."""
-
-    def fails(database: Database) -> None:
-        raise error
-
-    database = Database(month, read_only=True)
-    with pytest.raises(StoreUnavailable, match=str(error)):
-        list(worked(database, [fails], 0))
-    database.close()
-
-
 def test_spans_leave_nothing_out() -> None:
     """However many there are, each begins where the one before ends."""
     for events in (0, 20_000, 20_001, 400_000, 10**9):
@@ -261,14 +243,12 @@ class Reader:
         versions: dict[str, int] = {}
         ended: dict[tuple[str, int], bool] = {}
         while not self._done.wait(0.01):
-            rows = {row[0]: row[1] for row in self._database.read(lambda session: session.plain_rows(EMAILS))}
+            rows = {row[0]: row[1] for row in self._database.read(lambda session: session.rows(EMAILS))}
             self.wrong += [one for one, version in versions.items() if rows.get(one, 0) < version]
             versions = rows
             tried = {
                 (email_id, attempt): outcome != "open"
-                for email_id, attempt, outcome in self._database.read(
-                    lambda session: session.plain_rows(ATTEMPTS)
-                )
+                for email_id, attempt, outcome in self._database.read(lambda session: session.rows(ATTEMPTS))
             }
             self.wrong += [
                 f"{email_id}/{attempt}"

@@ -56,3 +56,24 @@ def parse_size(text: str) -> int:
     if not 0 < size <= SIZE_MAX:
         raise ValueError(f"{text!r} is out of range; above zero and at most '2GB'")
     return size
+
+
+def length(seconds: float) -> str:
+    """Seconds as people write them: `800ms`, `12.3s`, `40m03s`, `2h05m`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms" if seconds else "0"
+    if seconds < 60:
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m" if minutes else f"{hours}h"
+    return f"{minutes}m{rest:02d}s" if rest else f"{minutes}m"
+
+
+def pace(per_s: float) -> str:
+    """So many a second as people write it: `50/s`, `2/m`."""
+    for unit, seconds in (("s", 1), ("m", 60), ("h", 3600)):
+        if per_s * seconds >= 1:
+            return f"{per_s * seconds:g}/{unit}"
+    return f"{per_s * 86_400:g}/d"

@@ -12,7 +12,7 @@ import pytest
 
 from adapters.codec import TYPES
 from adapters.sql import tables
-from docs import events
+from docs import events, simulating
 from entrypoints.cli.main import COMMANDS
 from entrypoints.config_schema import Worker
 from entrypoints.service import STOPPING_MAX_S
@@ -94,3 +94,10 @@ def test_every_command_that_a_page_names_is_there(page: Path) -> None:
     named = {name for one in code for name in re.findall(r"\bstagepost ([a-z]+)", one)}
 
     assert set() == named - {name for name, _, _ in COMMANDS}
+
+
+def test_the_page_of_simulations_shows_what_its_command_prints() -> None:
+    """`make docs` makes it anew, and its picture."""
+    page = simulating.FILE.read_text(encoding="utf-8")
+
+    assert (page, simulating.PICTURE.read_text(encoding="utf-8")) == simulating.made(page)

@@ -54,11 +54,12 @@ def test_the_application_adds_the_domain_and_structlog() -> None:
 
 
 def test_only_bootstrap_knows_adapters() -> None:
-    """One file says what the service is made of."""
+    """One file says what the service is made of, one what its providers are, one what a simulation is made of."""
+    wiring = set((ROOT / "entrypoints").glob("bootstrap*.py"))
     found = [
         f"{path.relative_to(ROOT)}:{line} imports {module}"
         for path in sources("entrypoints")
-        if path != ROOT / "entrypoints" / "bootstrap.py"
+        if path not in wiring
         for line, module in imports(path.read_text(encoding="utf-8"))
         if module.partition(".")[0] in ("adapters", "migrations")
     ]
@@ -72,3 +73,12 @@ def test_packages_can_be_imported_from_the_wheel() -> None:
     folders = {path.parent for package in packages for path in sources(package)}
 
     assert [] == [str(f.relative_to(ROOT)) for f in sorted(folders) if not (f / "__init__.py").exists()]
+
+
+def test_a_simulation_can_reach_nothing() -> None:
+    """What it is made of opens no file and no socket: nothing is sent or kept, whatever the scenario says."""
+    harmless = {"adapters.memory.passing_store", "adapters.providers.simulated", "adapters.virtual"}
+    source = (ROOT / "entrypoints" / "bootstrap_simulation.py").read_text(encoding="utf-8")
+    adapters = {module for _, module in imports(source) if module.partition(".")[0] == "adapters"}
+
+    assert harmless == adapters

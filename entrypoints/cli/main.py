@@ -31,6 +31,7 @@ COMMANDS = (
     ("providers", "providers:app", "List, test, pause, resume and reset providers."),
     ("replay", "replay:replay", "Fold the log anew: count it, or have a view as it says."),
     ("verify", "verify:verify", "Prove that the log, the views and the contents are what was recorded."),
+    ("simulate", "simulate:simulate", "Play so much mail and such outages in virtual time; nothing is sent."),
     ("migrate", "migrate:app", "Bring the database to this version."),
     ("config", "config:app", "Check the configuration."),
     ("doctor", "doctor:doctor", "Examine everything here: pass, warn, fail."),

@@ -28,6 +28,7 @@ COMMANDS = {
     "verify",
     "migrate",
     "config",
+    "simulate",
     "doctor",
     "version",
 }

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from entrypoints.quantities import parse_duration, parse_size
+from entrypoints.quantities import length, pace, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,29 @@ def test_no_sizes(text: str) -> None:
     """What is wrong, and after a semicolon what would be right."""
     with pytest.raises(ValueError, match="; "):
         parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0, "0"),
+        (0.0304, "30ms"),
+        (1, "1s"),
+        (12.34, "12.3s"),
+        (60, "1m"),
+        (2403, "40m03s"),
+        (7500, "2h05m"),
+        (7200, "2h"),
+    ],
+)
+def test_lengths_are_written_as_they_are_read(seconds: float, written: str) -> None:
+    """Short, and no more exact than anybody looks."""
+    assert written == length(seconds)
+
+
+@pytest.mark.parametrize(
+    ("per_s", "written"), [(50, "50/s"), (1 / 30, "2/m"), (0.5, "30/m"), (1e-5, "0.864/d"), (0, "0/d")]
+)
+def test_paces_are_written_in_the_unit_that_has_a_whole_one(per_s: float, written: str) -> None:
+    """The first of second, minute, hour."""
+    assert written == pace(per_s)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from adapters.memory.event_store import MemoryEventStore
+from adapters.memory.passing_store import PassingEventStore
 from adapters.sql import open_store
 from adapters.sql.migrate import migrate
 from application.ports import EventStore
@@ -61,7 +62,7 @@ def postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop(url)
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "passing", "sqlite", "postgres"])
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """An empty store of each kind."""
     with ExitStack() as stack:
@@ -87,6 +88,9 @@ def _subject(kind: str, request: pytest.FixtureRequest, stack: ExitStack) -> Sub
     if kind == "memory":
         store = MemoryEventStore(clock, CIRCUIT)
         return Subject(kind=kind, clock=clock, open=lambda **options: store)
+    if kind == "passing":
+        passing = PassingEventStore(clock, CIRCUIT, forgets=False)
+        return Subject(kind="memory", clock=clock, open=lambda **options: passing)
     if kind == "sqlite":
         path = request.getfixturevalue("tmp_path") / "stagepost.db"
         shutil.copyfile(request.getfixturevalue("sqlite_template"), path)

@@ -34,6 +34,9 @@ Holds = Callable[[], frozenset[tuple[str, int]]]
 NO_LEASE = 0
 """Tokens begin at 1."""
 
+RENEWALS = 3
+"""In one lease: two may fail."""
+
 
 class LeaseKeeper:
     """Keeps one lease alive, and takes over what other workers left when theirs ran out.
@@ -63,6 +66,9 @@ class LeaseKeeper:
         self._logbook = logbook
         self._observe = observe
         self._valid_until = float("-inf")
+        self._answered_at = float("-inf")
+        self._was_away = False
+        self._waited = 0
         self.lease = Lease(worker=worker, token=NO_LEASE)
         self.steady = asyncio.Lock()
 
@@ -75,6 +81,7 @@ class LeaseKeeper:
         asked_at = self._clock.monotonic()
         self.lease = await self._executor(lambda: self._store.acquire_lease(self._worker))
         self._valid_until = asked_at + self._settings.lease.total_seconds()
+        self._answered_at = self._clock.monotonic()
         self._logbook.info("lease_acquired", worker=self._worker, token=self.lease.token)
 
     async def lost(self) -> None:
@@ -85,13 +92,19 @@ class LeaseKeeper:
         await self.acquire()
 
     async def run(self, holds: Holds) -> None:
-        """Renew every third of the lease, for ever; between renewals, look after what was left open."""
+        """Renew every third of the lease, for ever; between renewals, look after what was left open.
+
+        After an outage of the database everybody's lease has run out. Whoever is back first waits for one lease
+        before it takes others for dead: they live, and have had no chance to say so.
+        """
         while True:
-            await self._clock.sleep(self._settings.lease.total_seconds() / 3)
+            await self._clock.sleep(self._settings.lease.total_seconds() / RENEWALS)
             try:
                 await self.renew(holds)
-                await self.recover(self._settings.lease)
+                if self._others_had_time():
+                    await self.recover(self._settings.lease)
             except StoreUnavailable as error:
+                self._waited = 0
                 self._logbook.error("lease_not_renewed", worker=self._worker, reason=str(error))
 
     async def renew(self, holds: Holds) -> None:
@@ -99,7 +112,11 @@ class LeaseKeeper:
         async with self.steady:
             asked_at = self._clock.monotonic()
             lease = self.lease
-            if not await self._executor(lambda: self._store.renew_lease(lease)):
+            alive = await self._executor(lambda: self._store.renew_lease(lease))
+            now = self._clock.monotonic()
+            self._was_away = now - self._answered_at > 2 * self._settings.lease.total_seconds() / RENEWALS
+            self._answered_at = now
+            if not alive:
                 await self.lost()
                 return
             self._valid_until = asked_at + self._settings.lease.total_seconds()
@@ -130,6 +147,13 @@ class LeaseKeeper:
             return
         self._valid_until = float("-inf")
         await self._executor(lambda: self._store.release_lease(lease))
+
+    def _others_had_time(self) -> bool:
+        """Whether the database has been there for a lease; where it is always slow, every so often all the same."""
+        if self._waited == 0 and not self._was_away:
+            return True
+        self._waited = (self._waited + 1) % (RENEWALS + 1)
+        return self._waited == 0
 
     async def _take_over(self, plan: Plan, decide: Callable[[Plan, float, Locked], Decision]) -> int:
         decision = partial(decide, plan, self._ids.chance())

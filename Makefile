@@ -11,9 +11,10 @@ UV := $(VENV)-lock/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate
 ARGS ?=
+SEEDS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench format docs lock clean
+.PHONY: help setup run test check simulate torture bench format docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -33,17 +34,25 @@ check: $(VENV)/.dev ## formatting, lint, types, layers, structure, migrations = 
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --quiet $(wildcard tests/test_structure.py tests/test_migrations.py)
 
+simulate: $(VENV)/.dev ## random runs in virtual time, all invariants checked (SEEDS=10000; SEED=123 for one again)
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
+
+torture: $(VENV)/.dev ## kill -9 under load, hundreds of times on both databases (ARGS="--kills 1000 --seed 7")
+	$(BIN)/python -m tests.faults.torture $(ARGS)
+
 bench: $(VENV)/.dev ## what it costs, each measure against its limit in the same run (some minutes)
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.compose
+	$(BIN)/python -m benchmarks.replay
 
 format: $(VENV)/.dev ## format the code and repair what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.dev ## make docs/events.md anew from the event classes
+docs: $(VENV)/.dev ## make docs/events.md anew from the event classes, and the example of docs/simulating.md
 	$(BIN)/python -m docs.events
+	$(BIN)/python -m docs.simulating
 
 lock: $(UV) ## pin again what pyproject.toml asks for (UPGRADE=--upgrade for the newest)
 	$(COMPILE) $(UPGRADE) pyproject.toml --group build -o requirements.lock

@@ -36,7 +36,7 @@ from application.settings import Settings
 from domain.circuit import CircuitEvent
 from domain.email.commands import RecordOutcome, StartAttempt, Tick
 from domain.email.events import AttemptStarted
-from domain.failures import FailureKind, NotAccepted, Outcome, Unanswered
+from domain.failures import DRAINED, INTERNAL, FailureKind, NotAccepted, Outcome, Unanswered
 from domain.frozen import quick
 
 OVERDUE_MAX = 256
@@ -168,10 +168,8 @@ class Dispatcher:
         async with self._lease.steady:
             pass  # a round under way may still start attempts; none does after it
         if self._in_flight:
-            _, late = await asyncio.wait(
-                list(self._in_flight.values()), timeout=self._settings.grace.total_seconds()
-            )
-            for task in late:
+            await asyncio.wait(list(self._in_flight.values()), timeout=self._settings.grace.total_seconds())
+            for task in tuple(self._in_flight.values()):  # in their order: `wait` answers with sets
                 task.cancel()
         self.wake()
 
@@ -232,7 +230,7 @@ class Dispatcher:
     ) -> None:
         """Call the provider, and leave the outcome for the next round. Whatever happens, there is an outcome."""
         called = False
-        outcome: Outcome = NotAccepted(kind=FailureKind.NOT_TRIED, code="drained")
+        outcome: Outcome = NotAccepted(kind=FailureKind.NOT_TRIED, code=DRAINED)
         try:
             refusal = self._why_not(stored, begin_by)
             if refusal is not None or stored is None:
@@ -252,7 +250,7 @@ class Dispatcher:
             outcome = scrubbed(outcome, stored.content)
         except asyncio.CancelledError:
             if called:
-                outcome = Unanswered(code="drained", detail="the worker stopped before the answer came")
+                outcome = Unanswered(code=DRAINED, detail="the worker stopped before the answer came")
         except Exception as error:
             self._logbook.error(
                 "provider_bug",
@@ -262,7 +260,7 @@ class Dispatcher:
                 provider=started.provider,
                 **as_fields(error),
             )
-            outcome = Unanswered(code="internal", detail=type(error).__name__)
+            outcome = Unanswered(code=INTERNAL, detail=type(error).__name__)
         finally:
             self._in_flight.pop((email_id, started.attempt), None)
             record = RecordOutcome(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
 from application.decisions import Decisions
 from application.logbook import Logbook, as_fields
@@ -34,12 +33,12 @@ CALLS_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class _Doubt:
-    """One attempt in doubt; it is asked about until `resolve_by`."""
+    """One attempt in doubt; it is asked about until then (s, of the monotonic clock)."""
 
     email_id: str
     attempt: int
     provider: str
-    resolve_by: datetime
+    until_s: float
 
 
 class Lookups:
@@ -77,7 +76,9 @@ class Lookups:
             if not isinstance(event, OutcomeUncertain) or event.resolve_by <= one.at:
                 continue
             if event.provider in self._providers and len(self._tasks) < LOOKUPS_MAX:
-                doubt = _Doubt(email_id_of(one.stream), event.attempt, event.provider, event.resolve_by)
+                # Both are the database's time, which may not be ours: what is left is counted from now.
+                until_s = self._clock.monotonic() + (event.resolve_by - one.at).total_seconds()
+                doubt = _Doubt(email_id_of(one.stream), event.attempt, event.provider, until_s)
                 task = asyncio.get_running_loop().create_task(
                     self._until_known(doubt), name=f"lookup {doubt.email_id}/{doubt.attempt}"
                 )
@@ -93,7 +94,7 @@ class Lookups:
 
     async def _until_known(self, doubt: _Doubt) -> None:
         pause_s = FIRST_S
-        while self._clock.now() < doubt.resolve_by:
+        while self._clock.monotonic() < doubt.until_s:
             await self._clock.sleep(pause_s)
             pause_s = min(2 * pause_s, PAUSE_S_MAX)
             try:

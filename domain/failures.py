@@ -66,11 +66,22 @@ COUNTS_AS_ANSWER = frozenset(
 )
 """Definite answers about the message, its sender or a recipient: the provider itself is at work."""
 
+DRAINED = "drained"
+"""The code of an attempt that was cut off because its worker stopped."""
+
+INTERNAL = "internal"
+"""The code of an attempt that a mistake of ours cut off."""
+
 GIVES_PROBE_BACK = frozenset({FailureKind.THROTTLED, FailureKind.UNKNOWN, FailureKind.NOT_TRIED})
 """Kinds that prove nothing about a half-open provider: the probe may be granted again."""
 
 ALERTS = frozenset({FailureKind.SENDER, FailureKind.ACCOUNT, FailureKind.QUOTA})
 """Kinds that somebody has to act on."""
+
+
+def heard_out(kind: FailureKind | None, code: str) -> bool:
+    """Whether everything was heard that a provider says before its last answer: whom it refused, whom it put off."""
+    return kind is not FailureKind.LOST and code not in (DRAINED, INTERNAL)
 
 
 @quick

@@ -48,7 +48,7 @@ from domain.errors import (
     NothingToRetry,
     NotRequested,
 )
-from domain.failures import Accepted, FailureKind, Outcome, Unanswered
+from domain.failures import Accepted, FailureKind, Outcome, Unanswered, heard_out
 from domain.routing import Blocked, Walk, walk
 
 EXCUSES = {
@@ -228,7 +228,7 @@ def _is_news(attempt: Attempt, outcome: Outcome) -> bool:
         case AttemptState.FAILED, Accepted():
             return True
         case AttemptState.UNCERTAIN, Unanswered():
-            return attempt.kind is FailureKind.LOST and outcome.kind is FailureKind.UNCERTAIN
+            return attempt.kind is FailureKind.LOST and heard_out(outcome.kind, outcome.code)
         case AttemptState.UNCERTAIN, _:
             return True
         case _:

@@ -36,7 +36,7 @@ from domain.email.events import (
     Unsubscribed,
 )
 from domain.email.state import NO_TRIES, Attempt, AttemptState, Email, End, Recipient
-from domain.failures import FREE_OF_TRIES, RULES_OUT, FailureKind, Refusal
+from domain.failures import FREE_OF_TRIES, RULES_OUT, FailureKind, Refusal, heard_out
 from domain.replace import replace
 
 
@@ -175,6 +175,8 @@ def _late(email: Email, event: LateResultObserved) -> Email:
     if event.kind is FailureKind.UNCERTAIN:
         known = {refusal.index for refusal in event.refused} | set(event.deferred)
         maybe = taken.attempts[event.attempt - 1].maybe - known
+        if not heard_out(event.kind, event.code):
+            return _with_attempt(taken, event.attempt, maybe=maybe)
         return _with_attempt(taken, event.attempt, kind=event.kind, maybe=maybe)
     settled = _with_attempt(taken, event.attempt, state=AttemptState.KNOWN, kind=event.kind)
     settled = replace(settled, blocking=settled.blocking - {event.attempt})
@@ -184,7 +186,7 @@ def _late(email: Email, event: LateResultObserved) -> Email:
 def _fed_back(email: Email, event: Feedback) -> Email:
     """Feedback proves acceptance for its recipient, and where only the reply was lost for all that it may cover.
 
-    Where the worker was lost, nobody knows whom the provider had put off before: the others stay in doubt.
+    Where it was cut off, nobody knows whom the provider had put off before: the others stay in doubt.
     """
     attempt = email.attempts[event.attempt - 1]
     if attempt.state is AttemptState.OPEN:
@@ -192,7 +194,7 @@ def _fed_back(email: Email, event: Feedback) -> Email:
     if attempt.state is not AttemptState.UNCERTAIN:
         return _accepting(email, (event.recipient,))
     left = attempt.maybe - {event.recipient}
-    if attempt.kind is FailureKind.LOST and left:
+    if left and not heard_out(attempt.kind, attempt.code):
         return _accepting(_with_attempt(email, event.attempt, maybe=left), (event.recipient,))
     taken = _accepting(email, attempt.maybe | {event.recipient})
     return _freed(_proven(taken, event.attempt), event.observed_at)

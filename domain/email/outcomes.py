@@ -26,6 +26,7 @@ from domain.failures import (
     Outcome,
     Refusal,
     Unanswered,
+    heard_out,
 )
 from domain.replace import replace
 from domain.retry import next_try
@@ -75,8 +76,8 @@ def closing(attempt: Attempt, outcome: Outcome, email: Email, given: Circumstanc
 
 
 def _answered(attempt: Attempt, outcome: Unanswered) -> bool:
-    """Whether feedback said already what the outcome doesn't. With the worker lost, only for its own recipient."""
-    return attempt.proven and (outcome.kind is not FailureKind.LOST or len(attempt.recipients) == 1)
+    """Whether feedback said already what the outcome doesn't. Where it was cut off, only for its own recipient."""
+    return attempt.proven and (heard_out(outcome.kind, outcome.code) or len(attempt.recipients) == 1)
 
 
 def _proven(attempt: Attempt, outcome: Unanswered) -> Accepted:

@@ -296,3 +296,26 @@ def test_what_cannot_end_in_time_is_recorded_truthfully() -> None:
         assert ["Requested", "AttemptStarted", "OutcomeUncertain", "Held"] == world.names(receipt.email_id)
 
     run_virtually(main)
+
+
+def test_what_is_cut_off_is_recorded_in_the_order_of_its_start() -> None:
+    """The same run gives the same log, wherever tasks lie in memory."""
+
+    async def main(clock: VirtualClock) -> None:
+        provider = scripted("one", clock, "accept 90s")
+        world = World(clock, settings("one", on_uncertain=OnUncertain.HOLD), {"one": provider})
+        dispatcher = await world.worker()
+        receipts = [await world.send(f"k{n}") for n in range(12)]
+        await world.until(lambda: len(dispatcher.holds) == len(receipts))
+        await dispatcher.drain()
+        await world.supervisor.ended("w1")
+        log = world.store.read_all(0, 1000)
+        started, cut_off = (
+            [one.stream for one in log if isinstance(one.event, kind)]
+            for kind in (AttemptStarted, OutcomeUncertain)
+        )
+
+        assert len(receipts) == len(started)
+        assert started == cut_off
+
+    run_virtually(main)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
+from datetime import datetime, timedelta
 
 import pytest
 
+from adapters.memory.event_store import MemoryEventStore
 from adapters.providers.scripted import Script, ScriptedProvider, parse_script
-from adapters.virtual import VirtualClock, run_virtually
+from adapters.virtual import VirtualClock, VirtualLoop, run_virtually
 from application.settings import ProviderSettings
+from domain.circuit import CircuitPolicy
 from domain.email.events import LateResultObserved, OutcomeUncertain
 from domain.email.state import End
 from domain.failures import Accepted
@@ -71,6 +74,33 @@ def test_not_to_be_found_proves_nothing(lookup: bool) -> None:
         assert (risked - doubted >= timedelta(minutes=2)) is lookup
         assert (provider.asked > 3) is lookup
         assert 1 == len(provider.received)
+
+    run_virtually(main)
+
+
+class Off(VirtualClock):
+    """The clock of a machine that is an hour ahead of the database's."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(hours=1)
+
+
+def test_a_clock_that_is_off_makes_no_difference() -> None:
+    """How long it may be asked is the database's time; it is counted, not compared with this machine's."""
+
+    async def main(clock: VirtualClock) -> None:
+        provider = LateIndex(clock, parse_script(["lost"]), blind_for=3)
+        one = ProviderSettings(name="one", type="scripted", lookup=True)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        store = MemoryEventStore(clock=clock, circuit=CircuitPolicy())
+        world = World(Off(loop), settings(one), {"one": provider}, store=store)
+        await world.worker()
+        receipt = await world.send()
+        await world.ended(receipt.email_id)
+
+        assert "DuplicateRiskAccepted" not in world.names(receipt.email_id)
+        assert (1, 4) == (len(provider.received), provider.asked)
 
     run_virtually(main)
 

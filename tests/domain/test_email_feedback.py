@@ -20,7 +20,7 @@ from domain.email.events import (
 )
 from domain.email.state import AttemptState, End, Recipient
 from domain.errors import NoSuchAttempt
-from domain.failures import FailureKind, NotAccepted, Unanswered
+from domain.failures import DRAINED, INTERNAL, FailureKind, NotAccepted, Unanswered
 from domain.routing import OnUncertain
 from tests.domain.build import (
     KEY_TTL,
@@ -179,6 +179,28 @@ def test_feedback_about_one_recipient_says_nothing_about_the_others_of_a_lost_wo
 
     assert (1,) == email.pending == earlier.pending
     assert {1} == email.in_doubt == earlier.in_doubt
+
+
+@pytest.mark.parametrize("code", [DRAINED, INTERNAL])
+def test_feedback_about_one_recipient_says_nothing_about_the_others_of_an_attempt_we_cut_off(
+    code: str,
+) -> None:
+    """Whom the provider had refused or put off, nobody heard: it may be that only one of them has it."""
+    cut_off = outcome(1, Unanswered(code=code))
+    begun = (requested(2, on_uncertain=OnUncertain.HOLD), started(1, recipients=(0, 1)))
+    told = given(*begun).when(cut_off).email
+    email = Given(told).when(RecordFeedback(feedback=delivered())).email
+    earlier = given(*begun, delivered()).when(cut_off).email
+
+    assert (1,) == email.pending == earlier.pending
+    assert {1} == email.in_doubt == earlier.in_doubt
+
+
+def test_a_late_answer_that_was_cut_off_is_no_news_to_a_lost_attempt() -> None:
+    """It says as little as the loss did."""
+    lost = (requested(2), started(1, recipients=(0, 1)), uncertain(1, kind=FailureKind.LOST))
+
+    given(*lost).when(outcome(1, Unanswered(code=DRAINED))).then()
 
 
 def test_feedback_against_a_refusal_believes_the_feedback() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from application.ports import Share, Waiting
-from application.projections.gates import Gate, capacity, openings, provider_gate, shared_room
+from application.projections.gates import Gate, capacity, openings, provider_gate, shared_rooms
 from application.settings import Settings
 from domain.routing import Lane, Priority, walk
 
@@ -30,6 +30,9 @@ class Shares:
         self._freed = freed
         self._without = without
         self._left: dict[str, int] = {}
+        self._shared: dict[str, int] = {}  # what limits leave that lanes share, by gate
+        self._limits: dict[Queue, tuple[str, ...]] = {}
+        self._left_out = False
         self._takers: dict[Queue, str] = {}
         self._shares: dict[Queue, int] = {}
         self.until: datetime | None = None
@@ -38,9 +41,10 @@ class Shares:
     def choose(self, waiting: Sequence[Waiting], gates: Mapping[str, Gate], now: datetime) -> Sequence[Share]:
         """Shares in the order they are to be claimed. Within a priority every lane of a provider gets its part,
         so that no lane keeps the others waiting; what the division leaves goes to the longest due."""
-        for kept in (self._left, self._takers, self._shares):
+        for kept in (self._left, self._shared, self._limits, self._takers, self._shares):
             kept.clear()
         self.until = None
+        self._left_out = False
         gates = self._without_freed(gates)
         room = self._room
         shares: list[Share] = []
@@ -54,9 +58,13 @@ class Shares:
             for one, name in sorted(takers, key=lambda taker: taker[0].due_at):
                 self._takers[one.lane, one.priority] = name
                 rivals = sum(1 for _, other in takers if other == name)
-                count = min(room, self._left[name], max(1, -(-self._left[name] // rivals)))
+                limits = self._limits[one.lane, one.priority]
+                most = min([room, self._left[name], *(self._shared[limit] for limit in limits)])
+                count = min(most, max(1, -(-self._left[name] // rivals)))
                 if count <= 0:
                     continue
+                for limit in limits:
+                    self._shared[limit] -= count
                 self._shares[one.lane, one.priority] = count
                 shares.append(Share(lane=one.lane, priority=one.priority, count=count))
                 self._left[name] -= count
@@ -72,7 +80,9 @@ class Shares:
         spare = Counter(self._left)
         for queue in short:
             spare[self._takers[queue]] += self._shares[queue] - counts[queue]
-        hungry = any(spare[name] > 0 for queue, name in self._takers.items() if queue not in short)
+        hungry = self._left_out or any(
+            spare[name] > 0 for queue, name in self._takers.items() if queue not in short
+        )
         return self._without | short if short and hungry else frozenset()
 
     def _without_freed(self, gates: Mapping[str, Gate]) -> Mapping[str, Gate]:
@@ -86,10 +96,15 @@ class Shares:
     def _provider(self, waiting: Waiting, gates: Mapping[str, Gate], now: datetime) -> str | None:
         """The provider that emails of this lane would take now, if any has room for one."""
         lane = Lane.parse(waiting.lane)
-        shared, until = shared_room(gates, self._settings, lane.route, now)
-        if shared == 0:
-            self._not_before(until)
+        rooms = tuple(shared_rooms(gates, self._settings, lane.route, now))
+        untils = [until for _, room, until in rooms if room == 0 and until is not None]
+        if untils:
+            self._not_before(max(untils))
             return None
+        if any(self._shared.setdefault(limit, left) == 0 for limit, left, _ in rooms):
+            self._left_out = True  # those before were granted all of it, which they may not need
+            return None
+        self._limits[waiting.lane, waiting.priority] = tuple(limit for limit, _, _ in rooms)
         route = self._settings.route(lane.route)
         found = walk(openings(gates, self._settings, lane.route, now), lane, route.on_limit)
         if found.chosen is None:

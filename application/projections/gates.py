@@ -7,7 +7,7 @@ configured, so that changing a rate needs no new counting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -226,13 +226,24 @@ def openings(gates: Mapping[str, Gate], settings: Settings, route: str, now: dat
     return tuple(found)
 
 
+def shared_rooms(
+    gates: Mapping[str, Gate], settings: Settings, route: str, now: datetime
+) -> Iterator[tuple[str, int, datetime | None]]:
+    """What the limits of the service and of the route leave, each by the name of its gate, and when there is more if
+    that is 0. One without a limit is left out."""
+    for name, rates in (
+        (SERVICE, settings.service_rates),
+        (route_gate(route), settings.route_rates.get(route, ())),
+    ):
+        room, until = (gates.get(name) or Gate(name=name)).room(rates, now)
+        if room is not None:
+            yield name, room, until
+
+
 def shared_room(
     gates: Mapping[str, Gate], settings: Settings, route: str, now: datetime
 ) -> tuple[int | None, datetime | None]:
-    """What the limits of the route and of the service leave (None: no limit), and when there is more if 0."""
-    service = (gates.get(SERVICE) or Gate(name=SERVICE)).room(settings.service_rates, now)
-    name = route_gate(route)
-    own = (gates.get(name) or Gate(name=name)).room(settings.route_rates.get(route, ()), now)
-    rooms = [room for room, _ in (service, own) if room is not None]
-    untils = [until for _, until in (service, own) if until is not None]
-    return min(rooms, default=None), max(untils, default=None)
+    """The least of `shared_rooms` (None: no limit), and when there is more if that is 0."""
+    rooms = tuple(shared_rooms(gates, settings, route, now))
+    untils = [until for _, _, until in rooms if until is not None]
+    return min([room for _, room, _ in rooms], default=None), max(untils, default=None)

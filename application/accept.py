@@ -97,7 +97,10 @@ class Acceptor:
         answered: asking again with the same key tells), KeyMisused, KeyErased.
         """
         if self._waiting >= self._settings.queue_max:
-            raise QueueFull
+            if request.key is None:
+                raise QueueFull
+            # Whoever asks again with the key of an accepted email must not hear that nothing was accepted.
+            return await self._replay(request, request.key, email_id_of(request.tenant, request.key))
         now = self._clock.now()
         key = request.key or self._ids.new_id(now)
         email_id = email_id_of(request.tenant, key)
@@ -160,8 +163,13 @@ class Acceptor:
         )
 
     async def _replay(self, request: SendRequest, key: str, email_id: str) -> Receipt:
-        """The key is taken: the same request gets its first answer again, another one is refused."""
+        """The key is taken: the same request gets its first answer again, another one is refused.
+
+        Raises QueueFull where it isn't taken after all, which only is looked for where the queue is full.
+        """
         history = await self._executor(lambda: self._store.read_stream(email_stream(email_id)))
+        if not history:
+            raise QueueFull
         stored = (await self._executor(lambda: self._store.contents([email_id]))).get(email_id)
         if stored is None:
             raise KeyErased("What this id was used for is erased; use a new id.")

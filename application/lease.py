@@ -82,6 +82,7 @@ class LeaseKeeper:
         self.lease = await self._executor(lambda: self._store.acquire_lease(self._worker))
         self._valid_until = asked_at + self._settings.lease.total_seconds()
         self._answered_at = self._clock.monotonic()
+        self._waited = 1  # whoever begins doesn't know what was before: perhaps the database was away
         self._logbook.info("lease_acquired", worker=self._worker, token=self.lease.token)
 
     async def lost(self) -> None:

@@ -38,8 +38,10 @@ def quick(of: type[T]) -> type[T]:
     parameters, lines = [], []
     kw_only = False
     for field in fields(of):  # type: ignore[arg-type] # what isn't a dataclass raises TypeError
-        if not field.init:
-            raise TypeError(f"{of.__name__}.{field.name} is not set by __init__")
+        if not field.init or field.name in known:
+            raise TypeError(
+                f"{of.__name__}.{field.name} can't be set fast; name it otherwise, or leave it slow"
+            )
         if field.kw_only and not kw_only:
             kw_only = True
             parameters.append("*")

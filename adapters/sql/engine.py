@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -16,6 +16,7 @@ from sqlalchemy.exc import (
     IntegrityError,
     InterfaceError,
     InternalError,
+    InvalidatePoolError,
     OperationalError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -59,6 +60,7 @@ NOT_OUR_FAULT = (OperationalError, InterfaceError, InternalError)
 UNDEFINED_TABLE = "42P01"
 UNKNOWN_XID = "22023"
 XACT_STATUS = Sql("SELECT pg_xact_status(CAST(CAST(:xid AS text) AS xid8))")
+OPENED_AT = "opened_at"
 IS_RECORDED = Sql("SELECT 1 FROM events WHERE event_id = :event_id")
 
 
@@ -91,8 +93,10 @@ class Session:
     of few emails has twenty statements, and its own way to run one costs 15 µs of each (raw 2, in one run).
     """
 
-    def __init__(self, connection: Connection, kind: Kind, turn: int = 0) -> None:
+    def __init__(self, connection: Connection, kind: Kind, lost: Callable[[], None], turn: int = 0) -> None:
+        """`lost` hears that the connection is gone."""
         self._connection = connection
+        self._lost = lost
         self._driver: Any = connection.connection.driver_connection
         self._error: type[Exception] = connection.dialect.loaded_dbapi.Error
         self.kind = kind
@@ -105,12 +109,7 @@ class Session:
     def rows(self, statement: Sql, **values: Any) -> Rows:
         """All rows that a statement returns."""
         self.wrote = self.wrote or statement.writes
-        try:
-            found = self._driver.execute(statement.text[self.kind], parameters(self.kind, values))
-            rows: Rows = found.fetchall()
-        except self._error as error:
-            raise self._told(error) from error
-        return rows
+        return self._told(self._fetched, statement.text[self.kind], parameters(self.kind, values))
 
     def value(self, statement: Sql, **values: Any) -> Any:
         """The first column of the first row; None: there is no row."""
@@ -120,50 +119,46 @@ class Session:
     def run(self, statement: Sql, **values: Any) -> int:
         """Run a statement that returns nothing; how many rows it changed."""
         self.wrote = self.wrote or statement.writes
-        try:
-            done = self._driver.execute(statement.text[self.kind], parameters(self.kind, values))
-        except self._error as error:
-            raise self._told(error) from error
+        done = self._told(self._driver.execute, statement.text[self.kind], parameters(self.kind, values))
         changed: int = done.rowcount
         return changed
 
     def insert(self, into: Insert, rows: Rows) -> None:
         """Put the rows in; none is fine."""
-        if not rows:
-            return
-        self.wrote = True
-        run = self._driver.executemany if self.kind == "sqlite" else self._driver.execute
-        try:
-            run(into.text[self.kind], into.values(self.kind, rows))
-        except self._error as error:
-            raise self._told(error) from error
+        if rows:
+            self.wrote = True
+            run = self._driver.executemany if self.kind == "sqlite" else self._driver.execute
+            self._told(run, into.text[self.kind], into.values(self.kind, rows))
 
     def control(self, text: str) -> None:
         """BEGIN, COMMIT, ROLLBACK."""
-        try:
-            self._driver.execute(text)
-        except self._error as error:
-            raise self._told(error) from error
+        self._told(self._driver.execute, text)
 
-    def _told(self, error: Any) -> DBAPIError:
-        """What the driver raised, as SQLAlchemy would: a connection that is gone is not used again, nor are those
-        that were opened before it was."""
-        dialect = self._connection.dialect
-        gone = dialect.is_disconnect(error, self._driver, None)
-        if gone:
-            self._connection.invalidate(error)
-            self._connection.engine.dispose()
-        told = DBAPIError.instance(
-            None,
-            None,
-            error,
-            self._error,
-            hide_parameters=True,
-            connection_invalidated=gone,
-            dialect=dialect,
-        )
-        assert isinstance(told, DBAPIError)
-        return told
+    def _fetched(self, text: str, values: Any) -> Rows:
+        rows: Rows = self._driver.execute(text, values).fetchall()
+        return rows
+
+    def _told(self, run: Callable[..., T], *arguments: Any) -> T:
+        """What `run` returns. What the driver raises is raised as SQLAlchemy would have: a connection that is gone is
+        not used again, nor are those that were opened before it was."""
+        try:
+            return run(*arguments)
+        except self._error as error:
+            dialect = self._connection.dialect
+            # For the type checker it is any exception; `_error` is the driver's own.
+            gone = dialect.is_disconnect(cast(Any, error), self._driver, None)
+            if gone:
+                self._lost()
+                self._connection.invalidate(error)
+            raise DBAPIError.instance(
+                None,
+                None,
+                error,
+                self._error,
+                hide_parameters=True,
+                connection_invalidated=gone,
+                dialect=dialect,
+            ) from error
 
 
 class Database:
@@ -182,6 +177,20 @@ class Database:
             self._writer = self._reader if read_only else _sqlite(path, stall_s, 1, writes=True)
         else:
             self._writer = self._reader = _postgres(url, stall_s)
+
+        self._lost_at = float("-inf")
+        for engine in {self._reader, self._writer}:
+            event.listen(engine, "connect", _note_time)
+            event.listen(engine, "checkout", self._refuse_old)
+
+    def _lost(self) -> None:
+        """A connection is gone: those that were opened before will be, too."""
+        self._lost_at = time.monotonic()
+
+    def _refuse_old(self, _connection: object, record: Any, _checked_out: object) -> None:
+        """What SQLAlchemy's pool does by itself where statements go through it: see `Session`."""
+        if record.info[OPENED_AT] < self._lost_at:
+            raise InvalidatePoolError
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -206,7 +215,7 @@ class Database:
 
     def _read_once(self, work: Callable[[Session], T]) -> T:
         with self._reader.connect() as connection:
-            session = Session(connection, self.kind)
+            session = Session(connection, self.kind, self._lost)
             session.control(BEGIN_READING[self.kind])
             result = work(session)
             session.control("COMMIT")
@@ -232,7 +241,7 @@ class Database:
 
     def _write_once(self, work: Callable[[Session], T], turn: int) -> T:
         with self._writer.connect() as connection:
-            session = Session(connection, self.kind, turn)
+            session = Session(connection, self.kind, self._lost, turn)
             try:
                 session.control(BEGIN_WRITING[self.kind])
                 result = work(session)
@@ -258,7 +267,7 @@ class Database:
         while True:
             try:
                 with self._writer.connect() as connection:
-                    session = Session(connection, self.kind)
+                    session = Session(connection, self.kind, self._lost)
                     # The old connection's backend may still be at it: only what has ended can be judged.
                     if xid is None or session.value(XACT_STATUS, xid=xid) != "in progress":
                         return bool(session.rows(IS_RECORDED, event_id=event_id))
@@ -344,6 +353,10 @@ def _writes_to_sqlite(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA cache_size = -32000")  # KiB
+
+
+def _note_time(_connection: object, record: Any) -> None:
+    record.info[OPENED_AT] = time.monotonic()
 
 
 def _reads_from_sqlite(connection: Any, _record: object) -> None:

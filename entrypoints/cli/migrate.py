@@ -8,9 +8,8 @@ from cyclopts import App
 
 from entrypoints.bootstrap import MigrationStatus, migrate, migration_status
 from entrypoints.cli.database import acquire_lock, database_errors, require_database
-from entrypoints.cli.options import AsJson, ConfigFile
+from entrypoints.cli.options import AsJson, ConfigFile, configuration
 from entrypoints.cli.output import FINE, NOT, print_json
-from entrypoints.config import load_config
 from entrypoints.shapes import Shape
 
 app = App(name="migrate")
@@ -19,7 +18,7 @@ app = App(name="migrate")
 @app.default
 def migrate_now(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Bring the database to this version. Safe to run many times, at once as well."""
-    loaded = load_config(config)
+    loaded = configuration(config)
     with database_errors():
         before = migration_status(loaded)
         if before.pending:
@@ -35,7 +34,7 @@ def migrate_now(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
 @app.command
 def status(*, config: ConfigFile = None, as_json: AsJson = False) -> int:
     """Show whether the database is at this version; exit code 1: it isn't."""
-    loaded = load_config(config)
+    loaded = configuration(config)
     with database_errors():
         require_database(loaded)
         found = migration_status(loaded)

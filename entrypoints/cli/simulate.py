@@ -12,7 +12,7 @@ from application.simulate_scenario import Scenario
 from entrypoints.bootstrap_simulation import SimulationFailed
 from entrypoints.bootstrap_simulation import simulate as play
 from entrypoints.cli.options import AsJson, ConfigFile, configuration
-from entrypoints.cli.output import BadUsage, CannotDo, print_json, show
+from entrypoints.cli.output import BadUsage, CannotDo, print_error, print_json, show
 from entrypoints.cli.progress import progress
 from entrypoints.cli.simulated import parts
 from entrypoints.config import Config, load_config
@@ -89,6 +89,8 @@ def simulate(
     if compare is not None:
         other = load_config(compare)
         other.require_providers()
+        for name in sorted(played.manners.keys() - other.providers.keys()):
+            print_error(f"{compare} has no provider {name!r}: what is said of it isn't played there")
         configs[_other_name(str(compare), configs)] = other
     runs = _play(configs, played, exact=exact)
     if svg is not None:

@@ -76,3 +76,25 @@ def test_after_an_outage_the_dead_are_found() -> None:
         assert 1 == types(world).count(OutcomeUncertain)
 
     run_virtually(main)
+
+
+def test_a_worker_that_begins_waits_for_a_lease_before_it_takes_anybody_for_dead() -> None:
+    """It doesn't know what was before: perhaps the database was away, and it is the first to be back."""
+
+    async def main(clock: VirtualClock) -> None:
+        provider = ScriptedProvider(name="one", script=parse_script(["accept 2m"]), sleep=clock.sleep)
+        world = World(clock, settings("one"), {"one": provider})
+        await world.send()
+        busy = await world.worker("busy")
+        await world.until(lambda: bool(busy.holds))
+        await world.kill("busy")
+        await clock.sleep(OUTAGE_S)
+        await world.worker("new")
+        await clock.sleep(RENEWED_EVERY_S * 2.5)
+        before = types(world)
+        await clock.sleep(RENEWED_EVERY_S)
+
+        assert OutcomeUncertain not in before
+        assert OutcomeUncertain in types(world)
+
+    run_virtually(main)

@@ -142,6 +142,10 @@ def test_a_full_queue_takes_nothing_until_there_is_room() -> None:
             await world.send(f"k{n}")
         with pytest.raises(QueueFull):
             await world.send("one too many")
+        with pytest.raises(QueueFull):
+            await world.send(None)
+        again = await world.send("k1")
+        assert again.replayed  # it is one of those that wait
         await world.worker()
         await clock.sleep(5)
         await world.acceptor.count_waiting()

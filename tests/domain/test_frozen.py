@@ -80,6 +80,10 @@ def test_it_refuses_classes_whose_making_does_more() -> None:
     class Open:
         name: str
 
-    for one in (Checked, Child, Open):
+    @dataclass(frozen=True, slots=True)
+    class Shadowing:
+        twin: int
+
+    for one in (Checked, Child, Open, Shadowing):
         with pytest.raises(TypeError):
             quick(one)

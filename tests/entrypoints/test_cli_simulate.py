@@ -174,6 +174,20 @@ def test_two_configurations_stand_side_by_side(capsys: pytest.CaptureFixture[str
     assert [str(one["emails"]["requested"]) for one in both] == row.split()[2:]
 
 
+def test_what_a_compared_configuration_can_t_play_is_said(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    """Columns side by side would not tell that one of them had no outage."""
+    (folder / "alone.toml").write_text(SLOW.replace("secondary", "other"))
+    told = ("--rate", "1/s", "--for", "10s", "--outage", "secondary=1s..5s", "--compare", "alone.toml")
+
+    assert 0 == main(["simulate", *told])
+    assert (
+        "stagepost: alone.toml has no provider 'secondary': what is said of it isn't played there\n"
+        in capsys.readouterr().err
+    )
+
+
 def test_people_see_tables_and_a_timeline_and_a_picture(
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:

@@ -165,7 +165,7 @@ class Acceptor:
     async def _replay(self, request: SendRequest, key: str, email_id: str) -> Receipt:
         """The key is taken: the same request gets its first answer again, another one is refused.
 
-        Raises QueueFull where it isn't taken after all, which only is looked for where the queue is full.
+        Raises QueueFull where it isn't taken after all, which is only looked for where the queue is full.
         """
         history = await self._executor(lambda: self._store.read_stream(email_stream(email_id)))
         if not history:

@@ -15,7 +15,7 @@ from application.settings import Settings
 from domain import circuit as breaker
 from domain.circuit import CircuitCommand, CircuitEvent
 from domain.email.commands import Circumstances, LaterCommand, StartAttempt
-from domain.email.decide import tell
+from domain.email.decide import story_of
 from domain.email.events import AttemptFailed, AttemptStarted, EmailEvent, OutcomeUncertain, PartlySent, Sent
 from domain.email.state import Email
 
@@ -53,7 +53,7 @@ class Decisions:
         view = self._views.emails[email_id]
         if isinstance(command, StartAttempt) and self._no_room(view.email.route):
             return ()
-        story = tell(command, view.email, self._given(view.email))
+        story = story_of(command, view.email, self._given(view.email))
         events = story.events
         if not events:
             return ()

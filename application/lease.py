@@ -105,7 +105,7 @@ class LeaseKeeper:
                 if self._others_had_time():
                     await self.recover(self._settings.lease)
             except StoreUnavailable as error:
-                self._waited = 0
+                self._waited = min(self._waited, 1)  # whoever was waiting begins anew
                 self._logbook.error("lease_not_renewed", worker=self._worker, reason=str(error))
 
     async def renew(self, holds: Holds) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from base64 import b64encode
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -16,6 +16,7 @@ import msgspec
 from application.accept import SendRequest
 from application.settings import ProviderSettings, Settings
 from domain.content import Address
+from domain.email.events import Bounced, Clicked, Complained, Delivered, Feedback, Opened
 from domain.failures import Accepted, FailureKind, NotAccepted, Outcome, Refusal, Unanswered
 from domain.rate_limit import Rate
 from domain.routing import OnLimit, OnUncertain, Priority, Route
@@ -269,3 +270,17 @@ def _partly(recipients: tuple[int, ...], message_id: str, chance: Random) -> Acc
     refused = tuple(Refusal(index=one, code="5.1.1") for one in rest if chance.random() < 0.3)
     deferred = tuple(one for one in rest if one not in {other.index for other in refused})
     return Accepted(accepted=accepted, refused=refused, deferred=deferred, message_id=message_id, code="250")
+
+
+def feedback(chance: float, at: datetime, attempt: int, recipient: int) -> Iterator[Feedback]:
+    """What a provider tells later of a recipient it accepted an email for."""
+    if chance < 0.01:
+        yield Bounced(attempt=attempt, recipient=recipient, permanent=True, code="5.1.1", observed_at=at)
+        return
+    yield Delivered(attempt=attempt, recipient=recipient, observed_at=at)
+    if 0.5 < chance < 0.7:
+        yield Opened(attempt=attempt, recipient=recipient, observed_at=at)
+    if 0.6 < chance < 0.65:
+        yield Clicked(attempt=attempt, recipient=recipient, observed_at=at)
+    if 0.7 < chance < 0.702:
+        yield Complained(attempt=attempt, recipient=recipient, observed_at=at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
@@ -29,7 +29,7 @@ from application.recorded import (
     circuit_stream,
     email_stream,
 )
-from benchmarks.month_cast import DAY, ERASED, SETTINGS, T0, Clients, Providers, takes_s
+from benchmarks.month_cast import DAY, ERASED, SETTINGS, T0, Clients, Providers, feedback, takes_s
 from benchmarks.month_plain import Starts, plain_end
 from benchmarks.month_rows import Rows
 from domain.circuit import CircuitPolicy, Pause, Reset, Resume
@@ -49,12 +49,6 @@ from domain.email.commands import (
 from domain.email.decide import decide
 from domain.email.events import (
     AttemptStarted,
-    Bounced,
-    Clicked,
-    Complained,
-    Delivered,
-    Feedback,
-    Opened,
     Requested,
     Sent,
 )
@@ -285,21 +279,8 @@ class World:
 
     def tell(self, live: Live, attempt: int, recipients: Sequence[int]) -> None:
         for recipient in recipients:
-            for feedback in self.feedback(attempt, recipient):
-                self.email(live, RecordFeedback(feedback=feedback))
-
-    def feedback(self, attempt: int, recipient: int) -> Iterator[Feedback]:
-        chance, at = self.chance.random(), self.now
-        if chance < 0.01:
-            yield Bounced(attempt=attempt, recipient=recipient, permanent=True, code="5.1.1", observed_at=at)
-            return
-        yield Delivered(attempt=attempt, recipient=recipient, observed_at=at)
-        if 0.5 < chance < 0.7:
-            yield Opened(attempt=attempt, recipient=recipient, observed_at=at)
-        if 0.6 < chance < 0.65:
-            yield Clicked(attempt=attempt, recipient=recipient, observed_at=at)
-        if 0.7 < chance < 0.702:
-            yield Complained(attempt=attempt, recipient=recipient, observed_at=at)
+            for one in feedback(self.chance.random(), self.now, attempt, recipient):
+                self.email(live, RecordFeedback(feedback=one))
 
     def operate(self) -> None:
         """Somebody takes a provider out of use for a while, closes a circuit, and lets go what is held."""

@@ -53,6 +53,11 @@ class _JsonLogger:
     def __init__(self, level_min: int, lines: _Lines, processors: object, context: object) -> None:
         writes = [_writer(name, lines) if level >= level_min else _nothing for name, level in LEVELS.items()]
         self.debug, self.info, self.warning, self.error = writes
+        self.warn, self.critical, self.fatal = self.warning, self.error, self.error
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """An error, with where it came from."""
+        self.error(event, **{"exc_info": True, **fields})
 
     def log(self, level: int, event: str, **fields: Any) -> None:
         """One line of this level."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from adapters.codec import decode, decode_meta
+from adapters.codec import decode_with_ids
 from adapters.sql.dialect import time_of
 from adapters.sql.engine import Database, Rows, Session, stamping
 from adapters.sql.pages import COLUMNS, Page, add_rows, read_page
@@ -118,14 +118,14 @@ def _wrong(page: Page, rows: Sequence[tuple[Row, list[Row]]]) -> Iterator[Wrong]
 
 
 def _recorded(email_id: str, event: Row) -> Recorded:
-    correlation_id, causation_id, _ = decode_meta(event[META])
+    read, correlation_id, causation_id = decode_with_ids(event[TYPE], event[META], event[DATA])
     return Recorded(
         position=event[POSITION],
         event_id="",  # no row has it
         stream=email_stream(email_id),
         version=event[VERSION],
         at=time_of(event[AT]),
-        event=decode(event[TYPE], event[META], event[DATA]),
+        event=read,
         correlation_id=correlation_id,
         causation_id=causation_id,
     )

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from adapters.codec import GENESIS, UnknownEvent, chain, decode, decode_meta, micros
+from adapters.codec import GENESIS, UnknownEvent, chain, decode_with_ids, micros
 from adapters.content_codec import read_content
 from adapters.gate_codec import decode_gate, encode_gate
 from adapters.sql import content_store, gates, log
@@ -173,16 +173,10 @@ class SqlStoredLog:
         )
 
     def event(self, event: Stored) -> Event:
-        try:
-            return decode(event.type, event.meta, event.data)
-        except UnknownEvent as error:
-            raise ValueError(str(error)) from None
-        except (ValueError, msgspec.MsgspecError):
-            raise ValueError("its meta or data is not what its type has") from None  # they may quote it
+        return _decoded(event)[0]
 
     def recorded(self, event: Stored) -> Recorded:
-        read = self.event(event)
-        correlation_id, causation_id, _ = decode_meta(event.meta)
+        read, correlation_id, causation_id = _decoded(event)
         return Recorded(
             position=event.position,
             event_id=event.event_id,
@@ -356,3 +350,13 @@ def _together(rows: Iterable[Row]) -> Iterator[str]:
         if octets > BLOBS_OCTETS and octets > size:
             return
         yield digest
+
+
+def _decoded(event: Stored) -> tuple[Event, str, str]:
+    """The event, with its correlation and causation id. Raises ValueError, which quotes nothing of it."""
+    try:
+        return decode_with_ids(event.type, event.meta, event.data)
+    except UnknownEvent as error:
+        raise ValueError(str(error)) from None
+    except (ValueError, msgspec.MsgspecError):
+        raise ValueError("its meta or data is not what its type has") from None  # they may quote it

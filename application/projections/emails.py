@@ -90,7 +90,7 @@ def project(view: EmailView, recorded: Recorded) -> EmailView:
 
 
 def having(view: EmailView, recorded: Recorded, after: Email) -> EmailView:
-    """The same, where it is known already what the event makes of the email."""
+    """The view after one more event, of which it is known already what it makes of the email."""
     event = recorded.event
     times = view.times
     if isinstance(event, AttemptStarted):

@@ -37,7 +37,7 @@ class InlineViews:
             self.fold_one(recorded, with_gates=with_gates)
 
     def fold_one(self, recorded: Recorded, after: Email | None = None, *, with_gates: bool = True) -> None:
-        """The same for one event. `after`: what it leaves of its email, where that is known already."""
+        """Fold one event, as `fold` does. `after`: what it leaves of its email, where that is known already."""
         if recorded.stream.startswith(EMAIL_PREFIX):
             self._apply_to_email(recorded, after)
         if with_gates:

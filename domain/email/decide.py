@@ -70,12 +70,12 @@ def decide(command: EmailCommand, email: Email, given: Circumstances) -> tuple[E
     """The events that `command` brings about; none where it already holds. Raises a `Refused`."""
     if isinstance(command, Request):
         return _request(command, email, given)
-    return tell(command, email, given).events
+    return story_of(command, email, given).events
 
 
-def tell(command: LaterCommand, email: Email, given: Circumstances) -> Story:
-    """The same for an email that was requested before, with the email as the events leave it: to decide is to fold
-    already."""
+def story_of(command: LaterCommand, email: Email, given: Circumstances) -> Story:
+    """The events as `decide` gives them, for an email that was requested before, and the email as they leave it: to
+    decide is to fold already."""
     if email.requested_at is None:
         raise NotRequested("There is no such email.")
     story = Story(email)

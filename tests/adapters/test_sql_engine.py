@@ -27,6 +27,7 @@ from tests.contract.event_store.given import append as appended
 from tests.contract.event_store.given import request as asked
 
 COUNT = Sql("SELECT count(*) FROM leases")
+BACKEND = Sql("SELECT pg_backend_pid()")
 ADD = Sql("INSERT INTO leases (worker, seen_at) VALUES ('w', :now)")
 
 
@@ -382,3 +383,30 @@ def test_statements_are_written_once_for_both(kind: Kind) -> None:
     }
 
     assert expected[kind] == statement.text[kind]
+
+
+def test_connections_as_old_as_one_that_is_gone_are_not_tried_one_after_the_other(
+    request: pytest.FixtureRequest,
+) -> None:
+    """After the server was away all that the pool keeps are dead, and one repetition has to be enough."""
+    url = migrated_url("postgresql", request)
+    database = Database(url)
+    all_open = threading.Barrier(4)
+    ids: list[int] = []
+
+    def hold(session: Session) -> None:
+        ids.append(session.value(BACKEND))
+        all_open.wait(10)
+
+    threads = [threading.Thread(target=database.read, args=(hold,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%b::int[]) AS t(pid)", (ids,))
+    fresh = database.read(lambda session: session.value(BACKEND))
+    database.close()
+
+    assert 4 == len({*ids})
+    assert fresh not in ids

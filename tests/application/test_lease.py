@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from adapters.memory.event_store import MemoryEventStore
 from adapters.providers.scripted import ScriptedProvider, parse_script
 from adapters.virtual import VirtualClock, run_virtually
@@ -78,19 +80,26 @@ def test_after_an_outage_the_dead_are_found() -> None:
     run_virtually(main)
 
 
-def test_a_worker_that_begins_waits_for_a_lease_before_it_takes_anybody_for_dead() -> None:
-    """It doesn't know what was before: perhaps the database was away, and it is the first to be back."""
+@pytest.mark.parametrize("away_s", [0.0, RENEWED_EVERY_S])
+def test_a_worker_that_begins_waits_for_a_lease_before_it_takes_anybody_for_dead(away_s: float) -> None:
+    """It doesn't know what was before: perhaps the database was away, and it is the first to be back. Where it is
+    away once more meanwhile, the wait begins anew."""
 
     async def main(clock: VirtualClock) -> None:
+        database: Any = ComingAndGoing(clock)
         provider = ScriptedProvider(name="one", script=parse_script(["accept 2m"]), sleep=clock.sleep)
-        world = World(clock, settings("one"), {"one": provider})
+        world = World(clock, settings("one"), {"one": provider}, store=database)
         await world.send()
         busy = await world.worker("busy")
         await world.until(lambda: bool(busy.holds))
         await world.kill("busy")
         await clock.sleep(OUTAGE_S)
         await world.worker("new")
-        await clock.sleep(RENEWED_EVERY_S * 2.5)
+        await clock.sleep(RENEWED_EVERY_S / 2)
+        database.away = away_s > 0
+        await clock.sleep(away_s)
+        database.away = False
+        await clock.sleep(RENEWED_EVERY_S * 2)
         before = types(world)
         await clock.sleep(RENEWED_EVERY_S)
 

@@ -62,12 +62,12 @@ class Explanation:
 
 
 def explain(
-    history: Sequence[Recorded], now: datetime, waits: str = "a worker", id: str | None = None
+    history: Sequence[Recorded], now: datetime, waits: str = "", id: str | None = None
 ) -> Explanation:
     """Tell the story of an email, now; `history` is its stream, in order and not empty.
 
-    `waits`: what keeps it from its next attempt where it is due; events don't say it. `id`: the client's, where
-    it is known better than from the events.
+    `waits`: what keeps it from its next attempt, if all stays as it is, once it is due; empty: nothing does. Events
+    don't say it. `id`: the client's, where it is known better than from the events.
     """
     return _told(history, now, waits, id, None)
 
@@ -80,7 +80,7 @@ def explain_at(history: Sequence[Recorded], at: datetime, id: str | None = None)
     then = list(takewhile(lambda recorded: recorded.at <= at, history))
     if not then:
         raise NotYetRequested(history[0].at)
-    return _told(then, at, "its next attempt", id, at)
+    return _told(then, at, "", id, at)
 
 
 def _told(
@@ -107,7 +107,7 @@ def _told(
             for index, outcome in enumerate(email.recipients)
         ),
         took=_took(history, email),
-        next=_next(view, now, waits),
+        next=_next(view, now, waits, waits or ("a worker" if at is None else "its next attempt")),
     )
 
 
@@ -168,7 +168,8 @@ def _pending(email: Email, index: int) -> str:
     return "not reached yet"
 
 
-def _next(view: EmailView, now: datetime, waits: str) -> str:
+def _next(view: EmailView, now: datetime, blocked: str, waits: str) -> str:
+    """`blocked`: what will keep it from its attempt; `waits`: what it waits for once it is due."""
     email = view.email
     until = f"until it expires at {clock(email.expires_at)}"
     if email.end is not None:
@@ -184,7 +185,8 @@ def _next(view: EmailView, now: datetime, waits: str) -> str:
                 f"its time, {clock(email.due_at)}, in {length(email.due_at - now)}; then it goes on {until}"
             )
         if email.due_at > now:
-            return f"a try{where} in {length(email.due_at - now)}; it goes on {until}"
+            then = f"as things stand it then waits for {blocked}; " if blocked else ""
+            return f"a try{where} in {length(email.due_at - now)}; {then}it goes on {until}"
         return f"it is due{where}, and waits for {waits}, {until}"
     deadline = email.deadline_at or email.expires_at
     if not email.blocking:

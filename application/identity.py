@@ -22,9 +22,9 @@ def email_id_of(tenant: str, key: str) -> str:
 
 
 def candidates(ref: str, tenant: str = "") -> tuple[str, ...]:
-    """The email ids that a reference may mean: the client's id first, then ours."""
+    """The email ids that a reference may mean: ours first, so that no client's id can hide another email."""
     derived = email_id_of(tenant, ref)
-    return (derived, ref) if UUID.fullmatch(ref) else (derived,)
+    return (ref, derived) if UUID.fullmatch(ref) else (derived,)
 
 
 def salted(salt: bytes, data: bytes) -> str:

@@ -99,9 +99,12 @@ class Reader:
             return replace(explain_at(history, at, id), erased=erased)
         gates = await self._executor(self._statuses.gates)
         now = self._clock.now()
-        lane = folded(history).email.lane
-        waits = "" if lane is None else why_it_waits(lane, gates, self._settings, now)
-        return replace(explain(history, now, waits or "a worker", id), erased=erased)
+        email = folded(history).email
+        waits = ""
+        if email.lane is not None:
+            due_at = now if email.due_at is None else max(now, email.due_at)
+            waits = why_it_waits(email.lane, gates, self._settings, due_at)
+        return replace(explain(history, now, waits, id), erased=erased)
 
     async def providers(self) -> list[ProviderStatus]:
         """Every configured provider as it stands now."""

@@ -13,8 +13,6 @@ from adapters.providers.smtp_connection import Answers
 from adapters.providers.smtp_replies import Phase, Reply, classify, message_id, retry_after_s
 from domain.failures import Accepted, FailureKind, NotAccepted, Outcome, Refusal, Unanswered
 
-"""Characters of a provider's text that are kept."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
@@ -34,7 +32,7 @@ class Sorted:
         return NotAccepted(
             kind=kind,
             code=reply.label if reply else "",
-            detail=one_line(reply.text if reply else detail),
+            detail=one_line(reply.words if reply else detail),
             refused=self.refused,
             deferred=self.deferred,
             retry_after_s=retry_after_s(reply.text) if reply else None,

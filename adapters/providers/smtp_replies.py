@@ -53,6 +53,14 @@ class Reply:
         status = enhanced(self.text)
         return f"{self.code} {'.'.join(map(str, status))}" if status else str(self.code)
 
+    @property
+    def words(self) -> str:
+        """The text without the enhanced code that its lines begin with, which `label` tells."""
+        return "\n".join(
+            line[found.end() :].lstrip() if (found := _is_status(line)) else line
+            for line in self.text.split("\n")
+        )
+
 
 RETRY_AFTER_MAX_S = 86_400.0
 """Longer waits than a day, named in a reply, are not believed."""

@@ -25,7 +25,7 @@ TOLD_MAX = 3
 """Bad fields that `detail` repeats, for people who look no further."""
 
 FIELD_MAX = 100
-"""Characters of a client's own field name that are repeated."""
+"""Characters of a client's own name for something that are repeated."""
 
 ASK_AGAIN = "Ask again with the same id: what was recorded after all is not recorded twice."
 """Where a commit may have happened without an answer."""
@@ -128,9 +128,9 @@ def problem_of(error: Exception) -> Problem:
         case Refused():
             return Problem(409, code_of(error), error.reason)
         case UnknownProvider():
-            return Problem(
-                404, code_of(error), "There is no provider of that name; GET /providers lists them."
-            )
+            name = str(error)[:FIELD_MAX]
+            detail = f'There is no provider "{name}"; `stagepost providers list` and GET /providers name them.'
+            return Problem(404, code_of(error), detail)
         case Overloaded():
             detail = "More is waiting than may wait; nothing was accepted. Try again later."
             return unavailable(code_of(error), detail, error.retry_after_s)

@@ -9,11 +9,12 @@ import pytest
 
 from adapters.memory.event_store import MemoryEventStore
 from adapters.providers.scripted import Behaviour, ScriptedProvider, parse_script
-from adapters.virtual import T0, VirtualClock, run_virtually
+from adapters.virtual import T0, VirtualClock, inline, run_virtually
 from application.explain import Explanation, Fate, NotYetRequested, explain, explain_at
 from application.projections.emails import Status, folded
 from application.projections.gates import Gate, provider_gate
 from application.queries import StatusRow, why_it_waits, with_next_at
+from application.reading import Reader
 from application.recorded import Recorded, email_stream
 from application.settings import ProviderSettings
 from domain.circuit import Circuit, CircuitPolicy, Phase
@@ -24,6 +25,7 @@ from domain.routing import Lane, OnUncertain
 from tests.application.world import World, settings
 from tests.contract.event_store.given import ManualClock
 from tests.contract.event_store.world import World as Lawful
+from tests.entrypoints.http_api import FoldedStatuses
 
 LANE = Lane("", "default")
 LATER = T0 + timedelta(minutes=5)
@@ -238,3 +240,30 @@ def test_every_history_can_be_told_at_every_time() -> None:
             assert all(one.text for one in story.recipients)
 
     assert len(seen) >= 14
+
+
+def test_a_try_that_a_circuit_will_keep_from_it_says_so() -> None:
+    """Its time comes long before the provider's: whoever reads must not expect the try then."""
+
+    async def main(clock: VirtualClock) -> tuple[Explanation, Explanation]:
+        configured = settings("one", circuit=CircuitPolicy(consecutive=2))
+        script = parse_script(["transient"])
+        provider = ScriptedProvider(name="one", script=script, sleep=clock.sleep)
+        world = World(clock, configured, {"one": provider})
+        await world.worker()
+        receipt = await world.send()
+        statuses = FoldedStatuses(world.store)
+        reader = Reader(
+            store=world.store, statuses=statuses, executor=inline, clock=clock, settings=configured
+        )
+        await clock.sleep(0.1)
+        first = await reader.explain(receipt.email_id)
+        while not statuses.gates()[provider_gate("one")].circuit.until:
+            await clock.sleep(0.1)
+        return first, await reader.explain(receipt.email_id)
+
+    first, then = run_virtually(main)
+
+    assert first.next.startswith("a try in ")
+    assert "as things stand" not in first.next
+    assert "; as things stand it then waits for one (circuit open until 2026-01-01 00:00:" in then.next

@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from application.bell import HEARING_POLL_S, never
 from application.decisions import Decisions
-from application.lanes import Queue, Shares
+from application.lanes import NO_TURNS, Shares
 from application.lease import LeaseKeeper
 from application.logbook import Logbook, as_fields
+from application.parts import Parts
 from application.ports import (
     BATCH_MAX,
     Clock,
@@ -33,6 +35,7 @@ from application.provider_port import Provider, Submission
 from application.recorded import Recorded, StoredContent
 from application.scrub import scrubbed
 from application.settings import Settings
+from application.turns import Queue
 from domain.circuit import CircuitEvent
 from domain.email.commands import RecordOutcome, StartAttempt, Tick
 from domain.email.events import AttemptStarted
@@ -75,12 +78,18 @@ class Dispatcher:
         logbook: Logbook,
         observe: Callable[[Sequence[Recorded]], None],
         poll_s: float,
+        hears: Callable[[], bool] = never,
+        leaves: Callable[[], None] = lambda: None,
     ) -> None:
         """`observe` is told of all that this worker recorded.
 
-        `poll_s`: how often the queue is looked at without any hint; other processes give none.
+        `poll_s`: how often the queue is looked at without any hint. `hears`: whether other processes give hints now,
+        and `wake` is called for each, so that looking every HEARING_POLL_S is enough. `leaves` is called where a
+        round left room to other workers.
         """
         self._poll_s = poll_s
+        self._hears = hears
+        self._leaves = leaves
         self._store = store
         self._executor = executor
         self._clock = clock
@@ -93,7 +102,10 @@ class Dispatcher:
         self._awake = asyncio.Event()
         self._finished: list[_Finished] = []
         self._in_flight: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._held: Counter[str] = Counter()  # attempts not recorded as ended, by provider
         self._without: frozenset[Queue] = frozenset()
+        self._turns = NO_TURNS
+        self._parts = Parts(settings, providers)
         self._draining = False
         self.ticked_at = clock.monotonic()
 
@@ -123,11 +135,15 @@ class Dispatcher:
         self._awake.clear()
         async with self._lease.steady:
             finished = self._finished[:BATCH_MAX]
+            freed = Counter(one.provider for one in finished)
+            now_s = self._clock.monotonic()
             shares = Shares(
                 self._settings,
                 self._room(len(finished)),
-                freed=Counter(one.provider for one in finished),
+                freed=freed,
                 without=self._without,
+                turns=self._turns,
+                at_most=self._parts.at_most(self._held - freed, self._lease.workers, now_s),
             )
             self._without = frozenset()
             plan = Plan(
@@ -148,6 +164,7 @@ class Dispatcher:
             asked_at = self._clock.monotonic()
             done = await self._executor(lambda: self._store.transact(plan, decide))
             del self._finished[: len(finished)]
+            self._held -= freed
             self._observe(done.recorded)
             self._start_all(done, asked_at)
             if not done.locked.lease_alive:
@@ -218,6 +235,7 @@ class Dispatcher:
             name=f"attempt {email_id}/{started.attempt}",
         )
         self._in_flight[email_id, started.attempt] = task
+        self._held[started.provider] += 1
 
     async def _attempt(
         self,
@@ -280,19 +298,24 @@ class Dispatcher:
         return None
 
     def _until_next(self, done: Transacted, shares: Shares, due: datetime | None) -> float:
-        if self._finished or self._more_at_once(done, shares):
+        emails = (done.locked.emails[email_id].email for email_id in done.locked.claimed)
+        claimed = [(str(one.lane), one.priority) for one in emails]
+        self._turns = shares.turns(claimed)
+        others_s = self._parts.note(shares.held_back(claimed), self._clock.monotonic())
+        if self._finished or self._more_at_once(done, shares, claimed):
             return 0.0
         moments = [at for at in (done.next_at, shares.until, due) if at is not None]
-        if not moments:
-            return self._poll_s
+        if others_s is not None or (self._draining and done.recorded):
+            self._leaves()
+        poll_s = max(self._poll_s, HEARING_POLL_S) if self._hears() else self._poll_s
+        pauses_s = [poll_s] if others_s is None else [poll_s, others_s]
         # All of these are the database's time, which may not be ours.
-        return min(self._poll_s, max(0.0, (min(moments) - done.locked.now).total_seconds()))
+        return min([*pauses_s, *(max(0.0, (at - done.locked.now).total_seconds()) for at in moments)])
 
-    def _more_at_once(self, done: Transacted, shares: Shares) -> bool:
+    def _more_at_once(self, done: Transacted, shares: Shares, claimed: Sequence[Queue]) -> bool:
         """Whether another round would find something to do already; never twice in vain."""
         locked = done.locked
-        claimed = (locked.emails[email_id].email for email_id in locked.claimed)
-        self._without = shares.fell_short((str(one.lane), one.priority) for one in claimed)
+        self._without = shares.fell_short(claimed)
         if self._without:
             return True
         full = len(locked.claimed) >= shares.granted > 0 or len(locked.overdue) >= OVERDUE_MAX

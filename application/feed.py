@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from application.bell import HEARING_POLL_S, never
 from application.ports import EventStore, Executor, StoreUnavailable
 from application.recorded import Recorded
 from application.selection import EVERYTHING, Wanted, chosen
@@ -94,9 +95,18 @@ class Feed:
     """
 
     def __init__(
-        self, *, store: EventStore, executor: Executor, troubled: Callable[[StoreUnavailable], None]
+        self,
+        *,
+        store: EventStore,
+        executor: Executor,
+        troubled: Callable[[StoreUnavailable], None],
+        hears: Callable[[], bool] = never,
     ) -> None:
-        """`troubled` hears, once, when the database stops answering whoever follows; they wait until it does."""
+        """`troubled` hears, once, when the database stops answering whoever follows; they wait until it does.
+
+        `hears`: whether other processes hint now at what they record; then it is looked for more rarely.
+        """
+        self._hears = hears
         self._store = store
         self._executor = executor
         self._troubled = troubled
@@ -181,7 +191,7 @@ class Feed:
                 if not page:
                     return
             elif not page or self._is_at_end(position):
-                await self._news(hints, POLL_S)
+                await self._news(hints, self._poll_s())
 
     async def _next(self, after: int) -> tuple[Recorded, ...]:
         """The events behind `after`; none: there are none yet."""
@@ -189,13 +199,17 @@ class Feed:
             recent = self._recent
             if recent.after <= after < recent.last:
                 return recent.behind(after)
-            if self._is_at_end(after) and recent.hints == self._hints and _now() - recent.at < POLL_S / 2:
+            is_fresh = recent.hints == self._hints and _now() - recent.at < self._poll_s() / 2
+            if self._is_at_end(after) and is_fresh:
                 return ()
             hints, at = self._hints, _now()
             events = await self._executor(lambda: self._store.read_all(after, PAGE))
             self._in_trouble = False
             self._recent = recent.read(after, events, at, hints)
             return tuple(events)
+
+    def _poll_s(self) -> float:
+        return max(POLL_S, HEARING_POLL_S) if self._hears() else POLL_S
 
     def _is_at_end(self, position: int) -> bool:
         return self._recent.is_end and position == self._recent.last

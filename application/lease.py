@@ -70,6 +70,8 @@ class LeaseKeeper:
         self._was_away = False
         self._waited = 0
         self.lease = Lease(worker=worker, token=NO_LEASE)
+        self.workers = 1
+        """How many leases were alive when it was last looked, this one among them."""
         self.steady = asyncio.Lock()
 
     def is_valid(self) -> bool:
@@ -83,6 +85,7 @@ class LeaseKeeper:
         self._valid_until = asked_at + self._settings.lease.total_seconds()
         self._answered_at = self._clock.monotonic()
         self._waited = 1  # whoever begins doesn't know what was before: perhaps the database was away
+        await self._count()
         self._logbook.info("lease_acquired", worker=self._worker, token=self.lease.token)
 
     async def lost(self) -> None:
@@ -102,6 +105,7 @@ class LeaseKeeper:
             await self._clock.sleep(self._settings.lease.total_seconds() / RENEWALS)
             try:
                 await self.renew(holds)
+                await self._count()
                 if self._others_had_time():
                     await self.recover(self._settings.lease)
             except StoreUnavailable as error:
@@ -148,6 +152,11 @@ class LeaseKeeper:
             return
         self._valid_until = float("-inf")
         await self._executor(lambda: self._store.release_lease(lease))
+
+    async def _count(self) -> None:
+        everyone = await self._executor(lambda: self._store.stale_leases(timedelta(0)))
+        gone = await self._executor(lambda: self._store.stale_leases(self._settings.lease))
+        self.workers = max(1, len(set(everyone) - set(gone)))
 
     def _others_had_time(self) -> bool:
         """Whether the database has been there for a lease; where it is always slow, every so often all the same."""

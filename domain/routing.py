@@ -16,11 +16,11 @@ class Priority(IntEnum):
     """Lower goes first."""
 
     HIGH = 0
-    """Before everything else that waits for the same providers."""
+    """Before everything else that waits for the same providers, but for the share of each lower one."""
     NORMAL = 1
-    """Before bulk."""
+    """Before bulk, likewise."""
     BULK = 2
-    """When nothing else waits."""
+    """When nothing else waits, and one start in so many when something does."""
 
 
 @unique
@@ -131,26 +131,29 @@ class Walk:
 @quick
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Emails that may take the same providers next. `bound`: only this provider, since its key is in doubt."""
+    """Emails that may take the same providers next. `bound`: only this provider, since its key is in doubt.
+
+    `tried`: there was an attempt before, so that new mail doesn't queue up behind retries.
+    """
 
     tenant: str
     route: str
     ruled_out: tuple[str, ...] = ()
     spent: tuple[str, ...] = ()
     bound: str | None = None
+    tried: bool = False
 
     def __str__(self) -> str:
+        fields = [self.tenant, self.route, list(self.ruled_out), list(self.spent), self.bound]
         return json.dumps(
-            [self.tenant, self.route, list(self.ruled_out), list(self.spent), self.bound],
-            separators=(",", ":"),
-            ensure_ascii=False,
+            [*fields, True] if self.tried else fields, separators=(",", ":"), ensure_ascii=False
         )
 
     @classmethod
     def parse(cls, text: str) -> Lane:
         """Read what `str` wrote."""
-        tenant, route, ruled_out, spent, bound = json.loads(text)
-        return cls(tenant, route, tuple(ruled_out), tuple(spent), bound)
+        tenant, route, ruled_out, spent, bound, *tried = json.loads(text)
+        return cls(tenant, route, tuple(ruled_out), tuple(spent), bound, bool(tried))
 
 
 def walk(openings: Iterable[Opening], lane: Lane, on_limit: OnLimit) -> Walk:

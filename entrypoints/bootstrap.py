@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adapters.clock import Daemons, SystemClock, SystemIds, Threads
 from adapters.sql import SqlEventStore, open_store
@@ -15,6 +15,7 @@ from adapters.sql.engine import STALL_S, Database
 from adapters.sql.health import DatabaseHealth
 from adapters.sql.migrate import MigrationStatus
 from application.accept import Acceptor
+from application.bell import Bell, News, news_of
 from application.committer import Committer
 from application.dispatch import Dispatcher
 from application.feed import Feed
@@ -67,7 +68,7 @@ POLL_ALONE_S = 1.0
 """Where every email comes in through this process, which wakes its worker itself."""
 
 POLL_SHARED_S = 0.05
-"""Where other processes accept emails: on average they are seen after half of it."""
+"""Where other processes accept emails and can't be heard: on average they are seen after half of it."""
 
 
 class NotMigrated(Exception):
@@ -110,6 +111,7 @@ class _Common:
     ids: SystemIds
     logbook: Logbook
     name: str
+    bell: Bell
 
 
 def open_service(config: Config, *, worker: bool) -> Service:
@@ -122,37 +124,48 @@ def open_service(config: Config, *, worker: bool) -> Service:
     stall_s = min(STALL_S, settings.lease.total_seconds() / 3)
     store = open_store(config.database_url(), circuit=settings.circuit, stall_s=stall_s)
     measurements = Measurements(settings.providers)
+    executor = Threads(STORE_THREADS)
     common = _Common(
         settings=settings,
         store=store,
         measured=MeasuredStore(store, clock, measurements),
-        executor=Threads(STORE_THREADS),
+        executor=executor,
         clock=clock,
         ids=SystemIds(),
         logbook=logbook,
         name=worker_name(),
+        bell=store.bell(
+            executor=executor,
+            connecting=Daemons(),
+            deaf=lambda reason: logbook.error("others_not_heard", reason=reason),
+        ),
     )
     feed = Feed(
         store=store,
         executor=common.executor,
         troubled=lambda error: logbook.error("feed_not_read", reason=str(error)),
+        hears=lambda: common.bell.hears,
     )
-    wakers: list[Callable[[], None]] = [feed.wake]
+    workers: list[Dispatcher] = []
 
-    def wake() -> None:
-        for each in wakers:
-            each()
+    def heard(news: News) -> None:
+        feed.wake()
+        for one in workers if news is News.WORK else ():
+            one.wake()
 
-    sending = _sending(config, common, wake, feed.wake) if worker else None
+    def told(news: News) -> None:
+        heard(news)
+        common.bell.ring(news)
+
+    sending = _sending(config, common, told) if worker else None
     if sending is not None:
-        wakers.append(sending.dispatcher.wake)
-    return _service(common, feed, wake, sending, measurements)
+        workers.append(sending.dispatcher)
+    service = _service(common, feed, lambda: told(News.WORK), sending, measurements)
+    return replace(service, heard=heard)
 
 
-def _sending(
-    config: Config, common: _Common, wake: Callable[[], None], recorded: Callable[[], None]
-) -> Worker:
-    """What claims emails and hands them to providers. `recorded` hears that there is something new in the log."""
+def _sending(config: Config, common: _Common, told: Callable[[News], None]) -> Worker:
+    """What claims emails and hands them to providers. `told` hears what there is that is new."""
     settings, exclusive = common.settings, config.sqlite_path() is not None
     providers = {one: make_provider(config, one) for one in config.providers}
     lookups = Lookups(
@@ -167,14 +180,17 @@ def _sending(
             if settings.providers[one.name].lookup and isinstance(one, Searchable)
         },
         logbook=common.logbook,
-        wake=wake,
+        wake=lambda: told(News.WORK),
     )
 
-    def observe(events: Sequence[Recorded]) -> None:
-        common.logbook.recorded(events)
-        lookups.observe(events)
-        if events:
-            recorded()
+    def observer(news: Callable[[Sequence[Recorded]], News]) -> Callable[[Sequence[Recorded]], None]:
+        def observe(events: Sequence[Recorded]) -> None:
+            common.logbook.recorded(events)
+            lookups.observe(events)
+            if events:
+                told(news(events))
+
+        return observe
 
     keeper = LeaseKeeper(
         worker=common.name,
@@ -184,7 +200,7 @@ def _sending(
         ids=common.ids,
         settings=settings,
         logbook=common.logbook,
-        observe=observe,
+        observe=observer(lambda events: News.WORK),  # what the dead left
     )
     dispatcher = Dispatcher(
         store=common.measured,
@@ -195,8 +211,10 @@ def _sending(
         providers=providers,
         lease=keeper,
         logbook=common.logbook,
-        observe=observe,
+        observe=observer(news_of),
         poll_s=POLL_ALONE_S if exclusive else POLL_SHARED_S,
+        hears=lambda: common.bell.hears,
+        leaves=lambda: common.bell.ring(News.WORK),
     )
     return Worker(
         dispatcher=dispatcher,
@@ -223,6 +241,7 @@ def _service(
         wake()
 
     async def close() -> None:
+        await common.bell.close()
         executor.close()
         store.close()
 
@@ -264,6 +283,7 @@ def _service(
             logbook=logbook,
         ),
         worker=sending,
+        bell=common.bell,
         close=close,
         rebuilds=Rebuilds(
             Parts(

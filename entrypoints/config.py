@@ -32,6 +32,7 @@ from entrypoints.config_schema import (
 from entrypoints.config_source import REFERENCE, ConfigError, Place, Secret, Source, Token, quoted, suggestion
 from entrypoints.config_values import parsed, table
 from entrypoints.dsn import DSN_VARIABLE
+from entrypoints.postgres_url import postgres_url
 
 __all__ = ["Config", "ConfigError", "Tokens", "dev_config", "load_config"]
 
@@ -215,7 +216,7 @@ def _database_url(url: str, place: Place) -> str:
     scheme, separator, rest = url.partition("://")
     # The URL may hold a password: no error repeats more than the scheme.
     if scheme in ("postgresql", "postgresql+psycopg") and separator:
-        return url
+        return postgres_url(url, place)
     if scheme != "sqlite" or not separator:
         wrong = f"{quoted(scheme)} is no database we know" if separator else "is not a URL"
         raise place.error(wrong, DATABASE_FORM)

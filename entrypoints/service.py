@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from application.accept import Acceptor
+from application.admission import Admission
+from application.bell import Bell, Heard, Silence
 from application.committer import Committer
 from application.dispatch import Dispatcher
 from application.feed import Feed
@@ -84,6 +86,10 @@ class Service:
     close: Callable[[], Awaitable[None]]
     """Lets go of the threads and connections, last of all."""
     rebuilds: Rebuilds | None = None
+    admission: Admission = field(default_factory=Admission)
+    bell: Bell = field(default_factory=Silence)
+    heard: Heard = lambda news: None
+    """Hears what other processes ring."""
 
     async def start(self) -> None:
         """Recover what an earlier process left, then start every background task."""
@@ -92,6 +98,7 @@ class Service:
         self.supervisor.start("counter", self._count())
         self.supervisor.start("reports", self.reports.run())
         self.supervisor.start("retention", self.retention.run())
+        self.supervisor.start("bell", self.bell.listen(self.heard))
         if self.worker is not None:
             if self.worker.recover_all:
                 await self.worker.keeper.recover(timedelta(0))

@@ -16,12 +16,18 @@ from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from adapters.sql import migrate as migrating
+from adapters.sql import open_store
 from adapters.sql.dialect import Insert
 from adapters.sql.engine import Database, StatementRefused
 from adapters.sql.migrate import MigrationStatus, migrate, migration_status, pending
 from adapters.sql.tables import REVISION, metadata
-from application.ports import StoreUnavailable
+from adapters.virtual import T0
+from application.ports import Plan, StoreUnavailable
+from application.recorded import email_stream
+from domain.circuit import CircuitPolicy
+from domain.routing import Lane
 from tests.adapters.sql_urls import KINDS, empty_url, migrated_url
+from tests.contract.event_store.given import an_id, append, failed, request, started, unit
 
 ROOT = Path(__file__).resolve().parent.parent
 TIME = "2026-11-24T08:00:00.000001Z"
@@ -101,6 +107,27 @@ def test_indexes_cover_the_rows_they_are_meant_for(migrated: str) -> None:
     assert "open" in conditions["attempts_open"]
 
 
+def test_storage_settings_are_those_of_the_tables(request: pytest.FixtureRequest) -> None:
+    """What Alembic doesn't compare: fill factors, and how tables are vacuumed."""
+    wanted = {
+        (table.name, f"{name}={value}")
+        for table in metadata.tables.values()
+        for name, value in (table.dialect_options["postgresql"]["with"] or {}).items()
+    }
+    with connected(migrated_url("postgresql", request)) as connection:
+        found = connection.execute(
+            text(
+                "SELECT relname, unnest(reloptions) FROM pg_class"
+                " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+                " UNION ALL SELECT c.relname, 'toast.' || unnest(t.reloptions)"
+                " FROM pg_class c JOIN pg_class t ON t.oid = c.reltoastrelid"
+                " WHERE c.relnamespace = 'public'::regnamespace"
+            )
+        )
+
+        assert wanted == {(name, said) for name, said in found}
+
+
 def test_text_of_keys_sorts_as_python_does(request: pytest.FixtureRequest) -> None:
     """Else writers on PostgreSQL would lock rows in another order than they mean to."""
     url = migrated_url("postgresql", request)
@@ -122,7 +149,7 @@ def test_the_code_knows_the_last_migration(url: str) -> None:
     there = tables(url) if "postgresql" in url else Path(url.removeprefix("sqlite:///")).exists()
     migrate(url)
 
-    assert (MigrationStatus(current=None, head=REVISION, pending=("0001", "0002")), True) == (
+    assert (MigrationStatus(current=None, head=REVISION, pending=("0001", "0002", "0003")), True) == (
         before,
         is_pending,
     )
@@ -139,6 +166,34 @@ def test_migrating_again_changes_nothing(migrated: str) -> None:
     migrate(migrated)
     with connected(migrated) as connection:
         assert 1 == connection.execute(text("SELECT count(*) FROM events")).scalar()
+
+
+def test_what_waits_for_another_try_is_in_the_lane_that_its_events_say(migrated: str) -> None:
+    """A database of an earlier version, that knew no lanes of retries; new mail stays where it is."""
+    store = open_store(migrated, circuit=CircuitPolicy())
+    tried, fresh = an_id(), an_id()
+    store.append([request(tried), request(fresh)])
+    events = (started(), failed(spent=True, retry_at=T0))
+    store.transact(Plan(), lambda locked: [unit(append(email_stream(tried), 1, *events))])
+    store.close()
+    before = lanes(migrated)
+    with connected(migrated) as connection:
+        config = migrating._config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        connection.commit()
+    old = lanes(migrated)
+    migrate(migrated)
+
+    assert {tried: '["","default",[],["ses"],null]', fresh: before[fresh]} == old
+    assert before == lanes(migrated)
+    assert Lane.parse(before[tried]).tried
+
+
+def lanes(url: str) -> dict[str, str]:
+    """The lane of every email, as stored."""
+    with connected(url) as connection:
+        return {row[0]: row[1] for row in connection.execute(text("SELECT email_id, lane FROM emails"))}
 
 
 def test_many_may_migrate_at_once(url: str) -> None:

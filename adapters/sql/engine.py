@@ -33,6 +33,7 @@ from adapters.sql.dialect import (
     parameters,
     stamp,
 )
+from adapters.sql.postgres_engine import READ_ONLY, postgres_engine, said
 from application.ports import StoreUnavailable
 
 T = TypeVar("T")
@@ -44,9 +45,6 @@ STALL_S = 10.0
 
 TURNS_MAX = 8
 """How often a transaction is repeated because another writer got in between, before it is given up."""
-
-POOL_SIZE = 8
-"""Connections to PostgreSQL that are kept; as many again may come and go."""
 
 READERS = 4
 """Connections to SQLite beside the one that writes."""
@@ -62,12 +60,6 @@ UNKNOWN_XID = "22023"
 XACT_STATUS = Sql("SELECT pg_xact_status(CAST(CAST(:xid AS text) AS xid8))")
 OPENED_AT = "opened_at"
 IS_RECORDED = Sql("SELECT 1 FROM events WHERE event_id = :event_id")
-
-
-# Whatever stronger the operator chose stays.
-DURABLE = """
-    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
-"""
 
 
 def stamping(kind: Kind) -> Stamp:
@@ -140,13 +132,15 @@ class Session:
 
     def _told(self, run: Callable[..., T], *arguments: Any) -> T:
         """What `run` returns. What the driver raises is raised as SQLAlchemy would have: a connection that is gone is
-        not used again, nor are those that were opened before it was."""
+        not used again, nor are those that were opened before it was. One to a server that takes no writes (any more)
+        is as good as gone: a new one may lead to the server that does."""
         try:
             return run(*arguments)
         except self._error as error:
             dialect = self._connection.dialect
             # For the type checker it is any exception; `_error` is the driver's own.
             gone = dialect.is_disconnect(cast(Any, error), self._driver, None)
+            gone = gone or getattr(error, "sqlstate", None) == READ_ONLY
             if gone:
                 self._lost()
                 self._connection.invalidate(error)
@@ -176,7 +170,7 @@ class Database:
             self._reader = _sqlite(path, stall_s, READERS, writes=False)
             self._writer = self._reader if read_only else _sqlite(path, stall_s, 1, writes=True)
         else:
-            self._writer = self._reader = _postgres(url, stall_s)
+            self._writer = self._reader = postgres_engine(self.url, stall_s)
 
         self._lost_at = float("-inf")
         for engine in {self._reader, self._writer}:
@@ -202,6 +196,16 @@ class Database:
         """A connection that may write, without a transaction; for migrations."""
         with _available(), self._writer.connect() as connection:
             yield connection
+
+    def apart(self, statement: str) -> Any:
+        """A connection of the driver's that the pool knows nothing of, once `statement` is run on it. Whoever asked for
+        it closes it."""
+        with _available(), self._writer.connect() as connection:
+            Session(connection, self.kind, self._lost).control(statement)
+            driver = connection.connection.driver_connection
+            connection.detach()
+            connection.invalidate()  # or leaving this block would close it
+            return driver
 
     def read(self, work: Callable[[Session], T]) -> T:
         """Do `work`, which only reads, in one snapshot; once more where the connection turns out to be gone."""
@@ -304,9 +308,9 @@ def _repeatable(error: BaseException) -> _Repeatable | None:
         return _Repeatable(str(error) or "other writers got in between", disconnected=False)
     if isinstance(error, DBAPIError):
         if {getattr(error.orig, name, None) for name in ("sqlstate", "sqlite_errorname")} & REPEATABLE:
-            return _Repeatable(_one_line(error), disconnected=False)
+            return _Repeatable(said(error.orig), disconnected=False)
         if error.connection_invalidated:
-            return _Repeatable(_one_line(error), disconnected=True)
+            return _Repeatable(said(error.orig), disconnected=True)
     return None
 
 
@@ -320,14 +324,9 @@ def _available() -> Iterator[None]:
     except DBAPIError as error:
         missing = getattr(error.orig, "sqlstate", None) == UNDEFINED_TABLE
         if missing or isinstance(error, NOT_OUR_FAULT) or type(error) is DatabaseError:
-            raise StoreUnavailable(_one_line(error)) from error
-        refused = f"{type(error.orig).__name__}: {_one_line(error)}"
+            raise StoreUnavailable(said(error.orig)) from error
+        refused = f"{type(error.orig).__name__}: {said(error.orig)}"
         raise StatementRefused(refused) from None  # its details quote the row
-
-
-def _one_line(error: DBAPIError) -> str:
-    """What the driver says, without the lines that quote the statement or a row."""
-    return str(error.orig).partition("\n")[0]
 
 
 def _sqlite(path: str, stall_s: float, connections: int, *, writes: bool) -> Engine:
@@ -361,36 +360,3 @@ def _note_time(_connection: object, record: Any) -> None:
 
 def _reads_from_sqlite(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA query_only = ON")
-
-
-def _postgres(url: str, stall_s: float) -> Engine:
-    engine = create_engine(
-        url,
-        isolation_level="AUTOCOMMIT",
-        hide_parameters=True,
-        pool_size=POOL_SIZE,
-        max_overflow=POOL_SIZE,
-        pool_timeout=stall_s,
-        connect_args={
-            "connect_timeout": max(1, round(min(stall_s, STALL_S))),
-            "tcp_user_timeout": round(stall_s * 1000),
-            # A server that vanishes while we wait for its answer is noticed as well.
-            "keepalives_idle": max(1, round(stall_s / 2)),
-            "keepalives_interval": max(1, round(stall_s / 6)),
-            "keepalives_count": 3,
-            "application_name": "stagepost",
-        },
-    )
-    milliseconds = round(stall_s * 1000)
-
-    def settings(connection: Any, _record: object) -> None:
-        connection.autocommit = True  # or what is set here ends with the first rollback
-        # A worker that freezes in a transaction must not hold the others.
-        connection.execute(
-            f"SET TimeZone = 'UTC'; SET idle_in_transaction_session_timeout = {milliseconds};"
-            f" SET lock_timeout = {milliseconds}"
-        )
-        connection.execute(DURABLE)
-
-    event.listen(engine, "connect", settings)
-    return engine

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from adapters.sql import content_store, leases, log, tables
+from adapters.sql.bell import PostgresBell
 from adapters.sql.dialect import Sql
 from adapters.sql.engine import TURNS_MAX, Database, Session
 from adapters.sql.follow import Follower
@@ -23,7 +24,8 @@ from adapters.sql.stored import SqlReaders
 from adapters.sql.transaction import GatesMissing, Transactions
 from adapters.sql.views import Views
 from adapters.sql.writer import Writer
-from application.ports import Clock, Decide, Lease, Plan, StoreUnavailable, Transacted
+from application.bell import Bell, Silence
+from application.ports import Clock, Decide, Executor, Lease, Plan, StoreUnavailable, Transacted
 from application.recorded import Committed, Conflict, Recorded, StoredContent, Unit
 from domain.circuit import CircuitPolicy
 
@@ -129,6 +131,12 @@ class SqlEventStore:
             raise StoreUnavailable("it has just refused to record something")
         if time.monotonic() - self._committed_at > FRESH_S:
             self._write(lambda session: session.run(WRITE, now=self._now(session)))
+
+    def bell(self, *, executor: Executor, connecting: Executor, deaf: Callable[[str], None]) -> Bell:
+        """The way to other processes on this database; its arguments: see PostgresBell."""
+        if self._database.kind == "sqlite":
+            return Silence()
+        return PostgresBell(self._database, executor=executor, connecting=connecting, deaf=deaf)
 
     def close(self) -> None:
         self._database.close()

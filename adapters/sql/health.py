@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from adapters.sql.dialect import Sql, maybe_time_of
-from adapters.sql.engine import POOL_SIZE, Database, Session
+from adapters.sql.engine import Database, Session
+from adapters.sql.postgres_engine import POOL_SIZE, hosts
 from application.doctor import Finding, failed, passed, warned
 
 SQLITE_MIN, SQLITE_MIN_WHY = (3, 35, 0), "RETURNING"
@@ -73,7 +74,8 @@ class DatabaseHealth:
             self._database.read(lambda session: session.rows(REACHED))
             return [passed("database", f"SQLite file {self._database.url.database}")]
         settings = self._database.read(_settings)
-        where = f"{self._database.url.host or 'a local socket'}, database {self._database.url.database}"
+        named = " or ".join(hosts(self._database.url)) or "a local socket"
+        where = f"{named}, database {self._database.url.database}"
         return [passed("database", f"PostgreSQL {settings['server_version'].split()[0]} at {where}")]
 
     def version(self) -> list[Finding]:

@@ -43,10 +43,11 @@ def stale(session: Session, unseen_for: timedelta, now: datetime) -> list[Lease]
     return [Lease(worker=worker, token=token) for worker, token in rows]
 
 
-def hold(session: Session, plan: Plan, now: datetime) -> bool:
+def hold(session: Session, plan: Plan, now: datetime | None) -> bool:
     """Hold the leases that the plan names; whether its own is alive. Raises LeaseLost for the other.
 
-    That one may have been renewed since it was seen to be stale: only behind the lock it can be told.
+    `now`: needed where the plan says `unseen_for`. That one may have been renewed since it was seen to be stale: only
+    behind the lock it can be told.
 
     The lower token first, as every other worker: two that take each other's over don't wait in a circle.
     """
@@ -59,7 +60,7 @@ def hold(session: Session, plan: Plan, now: datetime) -> bool:
         if lease == plan.takes_over:
             if not found:
                 raise LeaseLost(f"the lease {lease.token} of {lease.worker} is gone")
-            if plan.unseen_for and time_of(rows[0][0]) > now - plan.unseen_for:
+            if plan.unseen_for and now is not None and time_of(rows[0][0]) > now - plan.unseen_for:
                 raise LeaseLost(f"the lease {lease.token} of {lease.worker} has been renewed")
         if lease == plan.lease:
             alive = found

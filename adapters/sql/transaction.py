@@ -35,11 +35,15 @@ class GatesMissing(Exception):
 
 
 class _Held(NamedTuple):
-    """What a transaction holds; the heads of the emails' streams and what is to be sent for those claimed."""
+    """What a transaction holds; the heads of the emails' streams and what is to be sent for those claimed.
+
+    `may_decide`: False where it holds nothing, the gates neither.
+    """
 
     locked: Locked
     heads: dict[str, Head]
     contents: dict[str, StoredContent]
+    may_decide: bool = True
 
 
 class _Looked(NamedTuple):
@@ -65,6 +69,7 @@ class Transactions:
         held = self._hold(session, plan)
         locked = held.locked
         decision = Decision.of(decide(locked))
+        assert held.may_decide or not decision.units, "a decision about nothing that was locked"
         recorded = self._record(session, plan, held, decision) if decision.units else []
         started = {email_id_of(one.stream) for one in recorded if isinstance(one.event, AttemptStarted)}
         contents = {**held.contents, **content_store.read(session, started - held.contents.keys())}
@@ -76,7 +81,7 @@ class Transactions:
         )
 
     def _hold(self, session: Session, plan: Plan) -> _Held:
-        alive = leases.hold(session, plan, self._now(session))
+        alive = leases.hold(session, plan, self._now(session) if plan.unseen_for else None)
         attempts = claims.open_attempts(session, plan)
         named = dict.fromkeys([*plan.emails, *(email_id for email_id, _ in attempts)])
         self._views.lock(session, named)
@@ -86,6 +91,11 @@ class Transactions:
         emails, heads = self._views.load(session, dict.fromkeys([*named, *claimed, *overdue]))
         # Read before the gates are held: everybody waits for whoever holds them.
         contents = content_store.read(session, claimed)
+        if looked.at is not None and not (named or claimed or overdue):
+            # Nothing to decide: an idle worker waits for nobody's gates, and nobody for it.
+            gates = dict(looked.gates or {}) if plan.gates else {}
+            locked = Locked(now=looked.at, emails={}, gates=gates, lease_alive=alive)
+            return _Held(locked, {}, {}, may_decide=False)
         gates = self._gates.lock(session, looked.gates) if plan.gates else {}
         now = self._now(session)
         locked = Locked(

@@ -163,6 +163,7 @@ class Email:
             tuple(sorted(self.ruled_out)),
             tuple(sorted(self.spent)),
             None if bound is None else bound.provider,
+            bool(self.attempts),
         )
 
     @property

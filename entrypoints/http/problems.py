@@ -129,10 +129,12 @@ def problem_of(error: Exception) -> Problem:
             return Problem(409, code_of(error), error.reason)
         case UnknownProvider():
             name = str(error)[:FIELD_MAX]
-            detail = f'There is no provider "{name}"; `stagepost providers list` and GET /providers name them.'
+            detail = (
+                f'There is no provider "{name}"; `stagepost providers list` and GET /providers name them.'
+            )
             return Problem(404, code_of(error), detail)
         case Overloaded():
-            detail = "More is waiting than may wait; nothing was accepted. Try again later."
+            detail = "More is waiting than may wait: this request was not accepted. Try again later."
             return unavailable(code_of(error), detail, error.retry_after_s)
         case StoreUnavailable():
             detail = f"The database doesn't answer. {ASK_AGAIN}"

@@ -6,13 +6,15 @@ import asyncio
 import re
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from application.accept import Receipt, SendRequest
+from application.committer import Overloaded
 from entrypoints import shapes
 from entrypoints.http.body import Bodies, Headers, require_json
 from entrypoints.http.intake import Intake
-from entrypoints.http.problems import ASK_AGAIN, unavailable
+from entrypoints.http.problems import ASK_AGAIN, problem_of, unavailable
 from entrypoints.service import Service
 
 OFF_LOOP_OCTETS = 262_144
@@ -38,15 +40,26 @@ class SendEmail:
         self._service = service
         self._intake = intake
         self._bodies = bodies
+        self._now = service.clock.monotonic
+        self._admission = service.admission
+        self._not_now = _messages(problem_of(Overloaded()).response())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._admission.refuses():
+            for message in self._not_now:
+                await send(message)
+            return
         headers: Headers = dict(scope["headers"])
         require_json(headers)
         body = await self._bodies.read(headers, receive)
+        # Not before: how long a client takes to send its request says nothing about us.
+        entered_at = self._now()
+        self._admission.enter()
         try:
             receipt = await self._accept(await self._request(body, headers))
         finally:
             self._bodies.done(body)
+            self._admission.leave(entered_at, self._now())
         answer = _ENCODE(shapes.receipt(receipt))
         fields = [_CONTENT_TYPE, (b"content-length", b"%d" % len(answer))]
         if receipt.replayed:
@@ -77,6 +90,12 @@ class SendEmail:
                 raise
             # Not this request was cancelled: the committer ended, and let go of what waited for it.
             raise _stopping() from None
+
+
+def _messages(response: Response) -> tuple[Message, Message]:
+    """A response as it is sent, again and again."""
+    start = {"type": _START, "status": response.status_code, "headers": response.raw_headers}
+    return start, {"type": _BODY, "body": response.body}
 
 
 def _stopping() -> Exception:

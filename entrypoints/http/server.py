@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -32,8 +33,10 @@ KEEP_ALIVE_S = 65
 
 HEAD_MAX_OCTETS = 65_536
 
+TICK_S = 0.1
+"""How often uvicorn ticks, if nothing keeps it."""
+
 SWEEP_TICKS = 50
-"""uvicorn ticks ten times a second."""
 
 GC_THRESHOLDS = (10_000, 50, 100)
 """Everything made at the start lives for ever, and nearly everything after it dies young and without cycles."""
@@ -79,7 +82,7 @@ async def serve(
         service.logbook.info("serving", url=url, sends=service.worker is not None)
         on_listening(url)
 
-    server = _Server(_config(app), listening)
+    server = _Server(_config(service, app), service, listening)
     loop = asyncio.get_running_loop()
 
     def leave() -> None:
@@ -119,9 +122,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 class _Server(uvicorn.Server):
     """uvicorn without its own idea of signals: it would raise SIGTERM again when it is done."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, on_started: Callable[[], None]) -> None:
         super().__init__(config)
+        self._service = service
         self._on_started = on_started
+        self._ticked_at = float("inf")
 
     def leave(self) -> None:
         """Take no more requests, end those there are; asked again: don't wait for clients. A third time kills."""
@@ -142,13 +147,22 @@ class _Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % SWEEP_TICKS == 0 and BoundedProtocol is not None:
             close_stale(self.server_state.connections, asyncio.get_running_loop().time())
+        if counter % SWEEP_TICKS == 0 and (refused := self._service.admission.told()):
+            # With a line for each, logging would be most of what a refusal costs.
+            self._service.logbook.error("overloaded", refused=refused)
+        now = asyncio.get_running_loop().time()
+        self._service.admission.lag_s = max(0.0, now - self._ticked_at - TICK_S)
+        self._ticked_at = now
         return await super().on_tick(counter)
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+def _config(service: Service, app: ASGIApp) -> uvicorn.Config:
+    bounded: Any = None
+    if BoundedProtocol is not None:
+        bounded = partial(BoundedProtocol, refuses=service.admission.refuses)
     return uvicorn.Config(
         app,
-        http="h11" if BoundedProtocol is None else BoundedProtocol,
+        http=bounded or "h11",
         h11_max_incomplete_event_size=HEAD_MAX_OCTETS,
         ws="none",
         lifespan="off",

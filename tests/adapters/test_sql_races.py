@@ -212,6 +212,20 @@ def test_a_decision_sees_a_gate_as_it_is_once_it_is_held(store: SqlEventStore, u
     assert row[0] < locked.now
 
 
+def test_a_claim_that_finds_nothing_waits_for_nobody_s_gates(store: SqlEventStore, url: str) -> None:
+    """Every hint wakes all idle workers: they neither wait for the busy one nor hold it up."""
+    email_id = an_id()
+    store.append([request(email_id)])
+    store.transact(Plan(), lambda locked: [unit(append(email_stream(email_id), 1, started()), at=LONG_AGO)])
+    plan = Plan(lease=store.acquire_lease("w"), choose=everything, overdue_max=10)
+    with psycopg.connect(url) as other:
+        other.execute("SET lock_timeout = '5s'; SELECT 1 FROM gates FOR UPDATE")
+        locked = store.transact(plan, lambda locked: []).locked
+
+    assert ((), (), True) == (locked.claimed, locked.overdue, locked.lease_alive)
+    assert 1 in {gate.open_attempts for gate in locked.gates.values()}
+
+
 def test_writers_wait_for_the_swap_of_a_view(store: SqlEventStore, url: str) -> None:
     """Whoever rebuilt one holds the lock exclusively while the old one gives way to the new."""
     from adapters.sql.dialect import REBUILDING

@@ -42,9 +42,9 @@ def started(name: str, count: int) -> Gate:
     return replace(gate, windows=tuple(window.started(T0, count) for window in gate.windows))
 
 
-@pytest.mark.parametrize(("used", "expected"), [(0, [8, 2]), (7, [3]), (10, [])])
+@pytest.mark.parametrize(("used", "expected"), [(0, [5, 5]), (7, [2, 1]), (10, [])])
 def test_no_more_is_claimed_than_the_service_may_start(used: int, expected: list[int]) -> None:
-    """What the lanes before took of a limit that all share is gone for those behind: nothing is claimed in vain."""
+    """Lanes share a limit as they share a provider: nothing is claimed in vain."""
     configured = replace(two_routes(), service_rates=(Rate(10, MINUTE),))
     gates = {SERVICE: started(SERVICE, used)}
 
@@ -65,5 +65,7 @@ def test_what_one_lane_does_not_need_of_a_limit_is_for_the_next_at_once() -> Non
     high, normal = waiting("other", priority=Priority.HIGH), waiting("default")
     shares = Shares(configured, 100, freed={}, without=frozenset())
 
-    assert [10] == [one.count for one in shares.choose([*high, *normal], {}, T0)]
-    assert {(high[0].lane, Priority.HIGH)} == shares.fell_short([(high[0].lane, Priority.HIGH)])
+    assert [9, 1] == [one.count for one in shares.choose([*high, *normal], {}, T0)]
+    assert {(high[0].lane, Priority.HIGH)} == shares.fell_short(
+        [(high[0].lane, Priority.HIGH), (normal[0].lane, Priority.NORMAL)]
+    )

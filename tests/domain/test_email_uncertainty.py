@@ -99,7 +99,7 @@ def test_while_a_key_is_in_doubt_no_other_provider_may_start() -> None:
     openings = (blocked("resend", Blocked.CIRCUIT_OPEN), free("smtp"))
 
     given(*KEYED_DOUBT).when(START, now=at(1), openings=openings).then_nothing()
-    assert Lane("", "default", (), (), "resend") == given(*KEYED_DOUBT).email.lane
+    assert Lane("", "default", (), (), "resend", tried=True) == given(*KEYED_DOUBT).email.lane
 
 
 def test_the_same_key_accepted_answers_for_every_attempt_with_it() -> None:

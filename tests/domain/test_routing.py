@@ -124,12 +124,12 @@ def test_a_walk_takes_only_who_is_free_and_not_refused(
 NAMES = st.text(max_size=8)
 
 
-@for_all(NAMES, NAMES, st.lists(NAMES), st.lists(NAMES), st.none() | NAMES)
+@for_all(NAMES, NAMES, st.lists(NAMES), st.lists(NAMES), st.none() | NAMES, st.booleans())
 def test_a_lane_is_read_back(
-    tenant: str, route: str, ruled_out: list[str], spent: list[str], bound: str | None
+    tenant: str, route: str, ruled_out: list[str], spent: list[str], bound: str | None, tried: bool
 ) -> None:
     """Whatever people call their routes and providers."""
-    written = Lane(tenant, route, tuple(ruled_out), tuple(spent), bound)
+    written = Lane(tenant, route, tuple(ruled_out), tuple(spent), bound, tried)
 
     assert written == Lane.parse(str(written))
 

@@ -139,7 +139,7 @@ def test_shares_are_served_in_their_order(subject: Subject) -> None:
 def test_a_lane_follows_what_happened(subject: Subject) -> None:
     """After a failure that spends the provider, the email waits in another lane until its retry."""
     email_id = an_id()
-    spent = str(Lane("", "default", spent=("ses",)))
+    spent = str(Lane("", "default", spent=("ses",), tried=True))
     subject.store.append([request(email_id)])
     events = (started(), failed(spent=True, retry_at=T0 + MINUTE))
     subject.store.transact(Plan(), lambda locked: [unit(append(email_stream(email_id), 1, *events))])

@@ -37,7 +37,7 @@ from domain.email.events import (
     PartlySent,
     Sent,
 )
-from domain.email.state import AttemptState
+from domain.email.state import Attempt, AttemptState
 from domain.errors import Refused
 from domain.failures import Accepted, FailureKind, NotAccepted, Outcome, Refusal, Unanswered
 from domain.rate_limit import Rate
@@ -63,6 +63,14 @@ def settings(policy: CircuitPolicy) -> Settings:
         },
         circuit=policy,
     )
+
+
+def might_have(attempt: Attempt, later: Sequence[Attempt]) -> list[int]:
+    """Recipients that the provider may tell something of: not those it had put off, whom a later attempt carries."""
+    if attempt.state is AttemptState.UNCERTAIN:
+        return list(attempt.recipients)
+    carried = {index for one in later for index in one.recipients}
+    return [index for index in attempt.recipients if index not in carried]
 
 
 class Draft:
@@ -287,10 +295,12 @@ class World:
         def decision(locked: Locked) -> Decision:
             draft = Draft(locked)
             states = (AttemptState.SENT, AttemptState.UNCERTAIN, AttemptState.PARTLY_SENT)
-            attempts = [one for one in draft.email(email_id).email.attempts if one.state in states]
-            if attempts:
-                attempt = self.random.choice(attempts)
-                index = self.random.choice(attempt.recipients)
+            every = draft.email(email_id).email.attempts
+            attempts = [one for one in every if one.state in states]
+            attempt = self.random.choice(attempts) if attempts else None
+            indexes = [] if attempt is None else might_have(attempt, every[attempt.number :])
+            if attempt is not None and indexes:
+                index = self.random.choice(indexes)
                 told = self.random.choice(
                     (
                         Delivered(attempt=attempt.number, recipient=index, observed_at=at),

@@ -14,7 +14,7 @@ ARGS ?=
 SEEDS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check simulate torture bench format docs lock clean
+.PHONY: help setup run test check simulate torture machines bench format docs lock clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -40,19 +40,20 @@ simulate: $(VENV)/.dev ## random runs in virtual time, all invariants checked (S
 torture: $(VENV)/.dev ## kill -9 under load, hundreds of times on both databases (ARGS="--kills 1000 --seed 7")
 	$(BIN)/python -m tests.faults.torture $(ARGS)
 
-bench: $(VENV)/.dev ## what it costs, each measure against its limit in the same run (some minutes)
-	$(BIN)/python -m benchmarks.serving
-	$(BIN)/python -m benchmarks.store
-	$(BIN)/python -m benchmarks.compose
-	$(BIN)/python -m benchmarks.replay
+machines: $(VENV)/.dev ## two APIs and four workers on hosts that fail, as root (ARGS="--emails 100000 --seed 7")
+	$(BIN)/python -m tests.machines $(ARGS)
+
+bench: $(VENV)/.dev ## what it costs, each measure against its limit in the same run (half an hour; ARGS=--quick: 3 minutes)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 format: $(VENV)/.dev ## format the code and repair what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.dev ## make docs/events.md anew from the event classes, and the example of docs/simulating.md
+docs: $(VENV)/.dev ## make docs/events.md, the example of docs/simulating.md and the tables of docs/scaling.md anew
 	$(BIN)/python -m docs.events
 	$(BIN)/python -m docs.simulating
+	$(BIN)/python -m docs.scaling
 
 lock: $(UV) ## pin again what pyproject.toml asks for (UPGRADE=--upgrade for the newest)
 	$(COMPILE) $(UPGRADE) pyproject.toml --group build -o requirements.lock

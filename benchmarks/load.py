@@ -100,6 +100,7 @@ async def run(url: str, requests: int, connections: int, prefix: str) -> dict[st
     took = sorted(load.took_s)
     return {
         "statuses": dict(load.statuses),
+        "begun_s": begun,  # of the monotonic clock, which all processes share
         "per_s": len(took) / seconds,
         "p50_ms": 1000 * took[len(took) // 2],
         "p99_ms": 1000 * took[len(took) * 99 // 100],

@@ -88,7 +88,7 @@ class Rows:
         """An event at its place."""
         row = log._row(position, entry, self._heads.get(entry.stream, BEGINNING), self._stamp)
         self._heads[entry.stream] = Head(entry.version, row[-1])
-        self._put("events", log.INSERT, row)
+        self.put("events", log.INSERT, row)
         # As `plain` reads them.
         self._streams.setdefault(entry.stream, []).append((*row[2:8], position))
 
@@ -104,21 +104,21 @@ class Rows:
             assert found in (None, folded)
             found = folded
         assert found is not None
-        self._put("emails", views.EMAILS, found[0])
+        self.put("emails", views.EMAILS, found[0])
         for row in found[1]:
-            self._put("attempts", views.ATTEMPTS, row)
+            self.put("attempts", views.ATTEMPTS, row)
         del self._streams[email_stream(email_id)], self._heads[email_stream(email_id)]
         return str(found[0][4])
 
     def content(self, kept: StoredContent) -> None:
         """What an email says."""
         text, blobs = encode_content(kept)
-        self._put("contents", content_store.INSERT, (kept.email_id, kept.key, len(blobs), text))
+        self.put("contents", content_store.INSERT, (kept.email_id, kept.key, len(blobs), text))
         for digest, data in blobs:
             if digest not in self._blobs:
                 self._blobs.add(digest)
-                self._put("blobs", content_store.INSERT_BLOBS, (digest, data))
-            self._put("content_blobs", content_store.REFER, (kept.email_id, digest))
+                self.put("blobs", content_store.INSERT_BLOBS, (digest, data))
+            self.put("content_blobs", content_store.REFER, (kept.email_id, digest))
 
     def erase(self, email_id: str) -> None:
         """Somebody had the content of this email erased."""
@@ -127,13 +127,14 @@ class Rows:
     def gates(self, folded: Collection[Gate]) -> None:
         """Every gate as it stands at the end."""
         for gate in folded:
-            self._put("gates", gates.STORE, gates.row(gate, encode_gate(gate), self._stamp))
+            self.put("gates", gates.STORE, gates.row(gate, encode_gate(gate), self._stamp))
 
     def lease(self, token: int, worker: str, now: datetime) -> None:
         """The lease of the worker that has the open attempts."""
         self._database.write(lambda session: session.run(LEASE, token=token, worker=worker, now=now))
 
-    def _put(self, table: str, into: Insert, row: tuple[Any, ...]) -> None:
+    def put(self, table: str, into: Insert, row: tuple[Any, ...]) -> None:
+        """Any row, as the table's columns are ordered."""
         self._waiting.setdefault(table, (into, []))[1].append(row)
         self._count += 1
         if self._count >= FLUSH_ROWS:

@@ -40,6 +40,7 @@ from application.stored import Span
 from application.verify import verify
 from benchmarks.month import fill
 from benchmarks.replay_peer import Peer
+from benchmarks.results import Measure, ratios, told
 from domain.routing import Route
 from entrypoints.http.canonical import canonical_again
 from tests.postgres import own_server
@@ -193,7 +194,21 @@ def explained(log: Log) -> str:
     return f"explain of {len(took)} emails: p50 {took[len(took) // 2]:.1f} ms, p99 {took[len(took) * 99 // 100]:.1f} ms"
 
 
-def measure(url: str, peer_url: str, rounds: int) -> None:
+def measures_of(log: Log, took: Rounds) -> list[Measure]:
+    """What is shown beside other benchmarks."""
+    shown = {name: values for name, values in took.items() if name not in ("select", "eventsourcing")}
+    kind = "PostgreSQL" if log.database.kind == "postgresql" else "SQLite"
+    return [
+        Measure(
+            name=f"{name}, {kind}",
+            limit="bare select",
+            values=ratios([one.wall_us for one in took["select"]], [one.wall_us for one in values]),
+        )
+        for name, values in shown.items()
+    ]
+
+
+def measure(url: str, peer_url: str, rounds: int, *, as_json: bool) -> None:
     """Measure one log, and print."""
     database, store = Database(url), open_store(url)
     log = Log(url, database, store, store.end())
@@ -215,8 +230,13 @@ def measure(url: str, peer_url: str, rounds: int) -> None:
         "replay --rebuild gates": log.gates,
         "verify": log.verified,
     }
-    show(log, measured(measures, rounds))
-    print(f"  {explained(log)}")
+    took = measured(measures, rounds)
+    if as_json:
+        conditions = {"database": log.database.kind, "events": log.events}
+        print(told("replay", conditions=conditions, measures=measures_of(log, took), as_json=True))
+    else:
+        show(log, took)
+        print(f"  {explained(log)}")
     database.close()
     store.close()
 
@@ -234,6 +254,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--url")
     parser.add_argument("--postgres", action="store_true")
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stagepost-bench-")))
@@ -243,7 +264,7 @@ def main() -> None:
             url, peer_url = _created(server, "log"), _created(server, "peer")
         if options.url is None:
             fill(url, options.events)
-        measure(options.url or url, peer_url, options.rounds)
+        measure(options.url or url, peer_url, options.rounds, as_json=options.json)
 
 
 if __name__ == "__main__":

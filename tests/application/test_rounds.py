@@ -14,6 +14,7 @@ from adapters.memory.event_store import MemoryEventStore
 from adapters.providers.scripted import ScriptedProvider, parse_script
 from adapters.virtual import T0, VirtualClock, run_virtually
 from application.ports import Decide, Lease, Plan, Transacted
+from application.projections.emails import project, view_of
 from application.settings import ProviderSettings, Settings
 from domain.circuit import CircuitPolicy
 from domain.email.events import AttemptStarted, OutcomeUncertain
@@ -216,6 +217,30 @@ def test_who_is_to_leave_starts_nothing_more() -> None:
 
         assert ["Requested", "AttemptStarted", "Sent"] == world.names(first.email_id)
         assert ["Requested"] == world.names(later.email_id)
+
+    run_virtually(main)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_an_outcome_of_which_the_log_has_lost_the_attempt_holds_nobody(*, is_known: bool) -> None:
+    """A standby that lagged behind took over: with the email as it was before the attempt, or without it."""
+
+    async def main(clock: VirtualClock) -> None:
+        store = MemoryEventStore(clock=clock, circuit=CircuitPolicy())
+        world = World(clock, settings("one"), {"one": scripted(clock, "accept 2s")}, store)
+        lines = Lines()
+        world.logbook._log = lines
+        await world.worker()
+        lost = (await world.send("lost")).email_id
+        await clock.sleep(1)
+        del store._emails[lost]
+        if is_known:
+            store._emails[lost] = project(view_of(lost), world.history(lost)[0])
+        later = await world.send("later")
+        await world.ended(later.email_id)
+
+        assert {} == world.supervisor.dead
+        assert ("attempt_not_in_the_log", {"email_id": lost, "attempt": 1}) in lines.kept
 
     run_virtually(main)
 

@@ -84,8 +84,8 @@ def table(played: Played) -> Iterator[tuple[str, str]]:
         yield "primary killed, standby promoted", f"after {measured.promoted_after_s:.1f} s"
         yield "no 202 meanwhile, at most", f"{measured.no_answer_s:.1f} s"
         yield "no start of an attempt, at most", f"{measured.no_start_s:.1f} s"
-    recovered = ", ".join(f"{one:.1f}" for one in measured.recovered_s) or "none had attempts in its hands"
-    yield "a dead worker's attempts taken over", f"{recovered} s"
+    recovered = ", ".join(f"{one:.1f} s" for one in measured.recovered_s)
+    yield "a dead worker's attempts taken over", recovered or "none had any in its hands"
     yield "attempts while all was well", ", ".join(f"{who} {n}" for who, n in sorted(measured.spread.items()))
     yield "least busy worker, of the mean", f"{measured.evenness:.2f}"
     yield "attempts", f"{counted.attempts}, {counted.uncertain} in doubt, {counted.late} late results"

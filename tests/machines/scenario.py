@@ -31,6 +31,9 @@ PAUSE_S = 0.01
 NOTICED_S = 1.0
 """So long an operator, or his machinery, takes to see that the primary is dead."""
 
+SPREAD_FROM, EVENNESS_MIN = 100, 0.5
+"""While all is well no worker has less than half of the mean, where the mean is more than a few attempts."""
+
 STANDS_STILL_MAX_S = 90.0
 VERIFIED_MAX_S = 900.0
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
@@ -170,7 +173,8 @@ def play(folder: Path, scenario: Scenario, say: Say = print) -> Played:
 
     with stage(folder, scenario, said) as made:
         answers = _under_load(made)
-        said(f"all acknowledged: {answers.told}")
+        left = sum(n for status, n in statuses(made.database.url).items() if status not in SETTLED)
+        said(f"all acknowledged: {answers.told}; {left} have not ended")
         drained(made)
         ended_at_s = time.monotonic()
         codes = made.fleet.stop()
@@ -187,11 +191,15 @@ def play(folder: Path, scenario: Scenario, say: Say = print) -> Played:
         counted = audit(control, made.database.url, answers.told, copies, VERIFIED_MAX_S)
 
         assert scenario.emails == counted.emails == sum(statuses(made.database.url).values())
+        measured = measure(made.database.url, made.fleet.workers, made.moments, answers, ended_at_s)
+        few = sum(measured.spread.values()) < SPREAD_FROM * len(measured.spread)
+
+        assert few or measured.evenness >= EVENNESS_MIN, measured.spread
         return Played(
             strikes=Counter(_sort(one) for one in scenario.strikes()),
             answers=answers,
             counted=counted,
-            measured=measure(made.database.url, made.fleet.workers, made.moments, answers, ended_at_s),
+            measured=measured,
             revived=len(made.fleet.ended_by_themselves),
         )
 
@@ -221,6 +229,8 @@ def stage(folder: Path, scenario: Scenario, say: Say) -> Iterator[Stage]:
         sending = [hosts[name] for name in (*APIS, *scenario.worker_names)]
         for host in sending:
             databases = (hosts["primary"], hosts["standby"])
+            if is_worker(host.name):  # they have to pass the standby by
+                databases = (hosts["standby"], hosts["primary"])
             configure(folder, host, databases, hosts["provider"], scenario.lease_s)
         processes = up.enter_context(fleet(folder, *sending))
         made = Stage(scenario, wires, primary, standby, provider, processes, say)

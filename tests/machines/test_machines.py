@@ -34,7 +34,7 @@ def test_hosts_fail_and_nothing_is_lost(folder: Path) -> None:
         emails=300, per_second=25, seed=SEED, mix=SMALL, workers=2, clients=8, lease_s=3, unplugged=True
     )
     played = play(folder, scenario)
-    print(*table(played), sep="\n")
+    print(*(f"{what}: {value}" for what, value in table(played)), sep="\n")
 
     assert {"worker: kill -9": 1, "worker: cut off from the database": 1} == {
         what: n for what, n in played.strikes.items() if "primary" not in what
